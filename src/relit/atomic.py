@@ -1,0 +1,79 @@
+"""Files that are either whole or absent, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+_NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+
+class DiskFull(OSError):  # noqa: N818 (it says what happened, as FileNotFound does)
+    """The disk, a quota or the file size limit is exhausted; the message names the path and the remedy."""
+
+
+def atomic_write(path: str | Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+    """Replace ``path`` by ``content`` in one step: readers see the old file or the new one, never a part.
+
+    The bytes go to a temporary file in the same folder, are forced to the disk, and the file is then renamed.
+    On any failure the temporary file is removed and an older ``path`` stays as it was. Missing folders are
+    created.
+
+    Args:
+        path: the file to write.
+        content: the bytes, or a function that writes them to the open binary file it is given.
+
+    Raises:
+        DiskFull: no space is left, a quota is used up, or the file would exceed the size limit.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_and_rename(path, content)
+    except Exception as error:
+        exhausted = _exhaustion(error)
+        if exhausted is None:
+            raise
+        reason = "no space left to write this file; free space, then run the same command to continue"
+        raise DiskFull(exhausted.errno, reason, str(path)) from error
+
+
+def _write_and_rename(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system lets a folder be opened and synced."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _exhaustion(error: BaseException | None) -> OSError | None:
+    """The error in the chain that says the disk is full: ``torch.save``, for one, raises its own on top."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,147 @@
+"""Frozen CLIP: a dependency of the modules that use it, not a passenger in them.
+
+The open_clip model is hidden from ``parameters()`` and ``state_dict()``: it is never trained and never enters a checkpoint, but it moves
+between devices with the module that holds it. Preprocessing (resize, normalise) is batched and differentiable, so gradients reach the pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Tokenizer = Callable[[list[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class ClipIdentity:
+    """Which CLIP this is. Weight files name it; loading them with another CLIP is an error.
+
+    Attributes:
+        model: open_clip's model name, or the embedded tower's.
+        source: pretrained tag, file name, or ``embedded``.
+        digest: first 16 hex digits of the SHA-256 over all weights.
+    """
+
+    model: str
+    source: str
+    digest: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain strings, for metadata."""
+        return asdict(self)
+
+
+class FrozenClip(nn.Module):
+    """A CLIP that is only asked.
+
+    Args:
+        model: an open_clip model with ``visual`` and a text tower.
+        tokenizer: texts to tokens, int64 (P, context length).
+        identity: what to write into weight files.
+        mean: per-channel mean of CLIP's preprocessing.
+        std: per-channel standard deviation of CLIP's preprocessing.
+        antialias: smooth before reducing to the tower's size (CLIP-LIT's release does not).
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer, identity: ClipIdentity, mean: Sequence[float],
+                 std: Sequence[float], antialias: bool = True) -> None:
+        super().__init__()
+        model.requires_grad_(False).eval()
+        object.__setattr__(self, "_model", model)
+        self.tokenizer, self.identity, self.antialias = tokenizer, identity, antialias
+        object.__setattr__(self, "_mean", torch.tensor(mean)[:, None, None])
+        object.__setattr__(self, "_std", torch.tensor(std)[:, None, None])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenClip:
+        """Move (or cast) the hidden model with the module that holds this one."""
+        self._model._apply(fn)
+        object.__setattr__(self, "_mean", fn(self._mean))
+        object.__setattr__(self, "_std", fn(self._std))
+        super()._apply(fn, recurse)
+        return self
+
+    @property
+    def _text(self) -> Any:
+        """The text tower: a part of the model, or the model itself (open_clip's plain CLIP)."""
+        return getattr(self._model, "text", self._model)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width that the image tower expects."""
+        size = self._model.visual.image_size
+        return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+    @property
+    def context_length(self) -> int:
+        """Number of token positions of the text tower (77)."""
+        return int(self._text.context_length)
+
+    @property
+    def width(self) -> int:
+        """Width of the token embeddings (512 for ViT-B/32)."""
+        return int(self._text.token_embedding.weight.shape[1])
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Resize (bilinear) to the tower's size and normalise; (B, 3, H, W) in [0, 1] to (B, 3, h, w). Gradients pass."""
+        if tuple(images.shape[-2:]) != self.image_size:
+            images = F.interpolate(images, self.image_size, mode="bilinear", antialias=self.antialias, align_corners=False)
+        return (images - self._mean) / self._std
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Unit-norm image features (B, D) of images (B, 3, H, W) in [0, 1]; differentiable in the images."""
+        return F.normalize(self._model.encode_image(self.preprocess(images)), dim=-1)
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        """Unit-norm text features (P, D)."""
+        embeddings, eot = self.token_embeddings(texts)
+        return self.encode_embeddings(embeddings, eot)
+
+    def token_embeddings(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Token embeddings (P, context length, W), before positions are added, and the EOT positions, int64 (P,)."""
+        tokens = self.tokenizer(texts).to(self._text.token_embedding.weight.device)
+        return self._text.token_embedding(tokens), tokens.argmax(-1)
+
+    def encode_embeddings(self, embeddings: Tensor, eot: Tensor) -> Tensor:
+        """Unit-norm text features (P, D) of token embeddings (P, L, W) with the end of text at ``eot`` (P,).
+
+        The tower is causal: positions after EOT do not influence it, so ``L`` may be anything from ``max(eot) + 1`` up to the
+        context length, with the same result.
+        """
+        text, length = self._text, embeddings.shape[1]
+        x = embeddings + text.positional_embedding[:length].to(embeddings)
+        mask = None if text.attn_mask is None else text.attn_mask[:length, :length]
+        x = text.ln_final(text.transformer(x, attn_mask=mask))
+        x = x[torch.arange(len(x), device=x.device), eot.to(x.device)]
+        projection = text.text_projection
+        x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+        return F.normalize(x, dim=-1)
+
+    def block_features(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+        """Class tokens (B, W) after the given transformer blocks, counted from 1 (ViT towers).
+
+        Raises:
+            TypeError: the image tower has no transformer blocks.
+        """
+        visual = self._model.visual
+        if not hasattr(visual, "transformer"):
+            raise TypeError(f"{self.identity.model} has no transformer blocks; ask for stage_features, or use a ViT.")
+        out = visual.forward_intermediates(self.preprocess(images), indices=[block - 1 for block in blocks], stop_early=True,
+                                           intermediates_only=True, output_fmt="NLC", output_extra_tokens=True)
+        return [tokens[:, 0] for tokens in out["image_intermediates_prefix"]]
+
+    def stage_features(self, images: Tensor) -> list[Tensor]:
+        """The five feature maps (B, C_l, H_l, W_l) behind stem and layers 1 to 4 (ResNet towers).
+
+        Raises:
+            TypeError: the image tower is no ResNet.
+        """
+        visual = self._model.visual
+        if not hasattr(visual, "layer4"):
+            raise TypeError(f"{self.identity.model} is no ResNet; ask for block_features, or use e.g. RN101.")
+        out = visual.forward_intermediates(self.preprocess(images), intermediates_only=True)
+        return list(out["image_intermediates"])

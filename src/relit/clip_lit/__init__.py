@@ -1,0 +1,1 @@
+"""CLIP-LIT (ICCV 2023): iterative prompt learning for unsupervised backlit image enhancement."""

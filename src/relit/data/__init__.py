@@ -1,0 +1,1 @@
+"""Data: photographs, sample scenes, exposure synthesis and LightningDataModules."""

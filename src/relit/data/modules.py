@@ -1,0 +1,212 @@
+"""LightningDataModules: batches that are a function of the step, and test pairs one at a time."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from relit.data.folders import Pairs, PairSet, Photos, PhotoSet, list_photos
+from relit.data.sampling import PositionSampler, permuted_index
+from relit.errors import ConfigurationError
+
+# Resized photographs of one folder are kept in memory up to this size; larger folders are decoded each time.
+CACHE_BYTES = 2 * 2**30
+
+
+class PositionDataset(Dataset[dict[str, Any]]):
+    """What stands at a position of the run: an index into either set and, if asked for, the backlit photo."""
+
+    def __init__(self, backlit: Photos, well_lit: Photos, images: bool, seed: int) -> None:
+        self.backlit = backlit
+        self.well_lit = well_lit
+        self.images = images
+        self.seed = seed
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        backlit = permuted_index(position, len(self.backlit), self.seed, "backlit")
+        well_lit = permuted_index(position, len(self.well_lit), self.seed, "well_lit")
+        sample: dict[str, Any] = {"position": position, "backlit": backlit, "well_lit": well_lit}
+        if self.images:
+            sample["image"] = self.backlit[backlit]
+        return sample
+
+
+class PairShare(Dataset[Any]):
+    """Every ``world_size``-th pair from number ``rank`` on: over all ranks each pair is tested once."""
+
+    def __init__(self, pairs: Pairs, rank: int, world_size: int) -> None:
+        self.pairs = pairs
+        self.indices = range(rank, len(pairs), world_size)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.pairs[self.indices[place]]
+
+
+class UnpairedPhotos(lightning.LightningDataModule, ABC):
+    """Backlit photographs, unrelated well-lit ones and, optionally, test pairs.
+
+    ``train_dataloader`` is endless and begins at the trainer's step; a batch of it holds, for B positions of
+    the run, ``position``, ``backlit`` and ``well_lit`` (int64, shape (B,): the position and an index into
+    either set) and, if ``images``, ``image`` (uint8, shape (B, 3, size, size): the backlit photographs).
+    ``test_dataloader`` gives one pair at a time: ``input`` and ``reference`` (uint8, shape (1, 3, H, W);
+    ``reference`` only where there is one) and ``name`` (a list of one).
+
+    Args:
+        size: side in pixels of the square that training photographs are resized to.
+        test_size: the same for test pairs; None keeps their size.
+        batch_size: training samples per process and step.
+        images: whether batches hold pixels or only indices.
+        seed: what the order of the photographs depends on.
+        num_workers: processes that decode training photographs; 0 decodes in the training process.
+        strict: whether a photograph that cannot be used is an error; otherwise it is left out with a warning.
+
+    Attributes:
+        backlit, well_lit: the training photographs, after :meth:`setup`.
+        test: the test pairs or None, after :meth:`setup`.
+    """
+
+    backlit: Photos
+    well_lit: Photos
+    test: Pairs | None
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        test_size: int | None,
+        batch_size: int,
+        images: bool,
+        seed: int,
+        num_workers: int = 0,
+        strict: bool = False,
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.test_size = test_size
+        self.batch_size = batch_size
+        self.images = images
+        self.seed = seed
+        self.num_workers = num_workers
+        self.strict = strict
+        self._loaded = False
+
+    @abstractmethod
+    def load(self) -> tuple[Photos, Photos, Pairs | None]:
+        """Backlit and well-lit photographs (of side ``size``) and test pairs (of ``test_size``) or None."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the photographs, the first time it is called."""
+        if not self._loaded:
+            self.backlit, self.well_lit, self.test = self.load()
+            self._loaded = True
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches without end from the trainer's step on (from 0 without a trainer)."""
+        start_step, rank, world_size, pin_memory = 0, 0, 1, False
+        if self.trainer is not None:
+            # With gradient accumulation one step of the trainer consumes several batches.
+            start_step = self.trainer.global_step * self.trainer.accumulate_grad_batches
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            pin_memory = self.trainer.strategy.root_device.type == "cuda"
+        return DataLoader(
+            PositionDataset(self.backlit, self.well_lit, self.images, self.seed),
+            batch_sampler=PositionSampler(self.batch_size, start_step, rank, world_size),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=pin_memory,
+            # Without a generator of its own a loader draws its workers' seed from the global one.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """This process's share of the test pairs, one at a time; nothing where there are no test pairs."""
+        if self.test is None:
+            return []
+        rank, world_size = 0, 1
+        if self.trainer is not None:
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        return DataLoader(PairShare(self.test, rank, world_size), batch_size=1)
+
+
+class FolderPhotos(UnpairedPhotos):
+    """Photographs from folders; relative paths start at the working directory.
+
+    Args:
+        backlit: folder of backlit photographs.
+        well_lit: folder of well-lit photographs of any other scenes.
+        test_input: folder of test photographs.
+        test_reference: folder of their references, with the same file names but for extension and case.
+
+    The other arguments are those of :class:`UnpairedPhotos`.
+    """
+
+    def __init__(
+        self,
+        backlit: str | None,
+        well_lit: str | None,
+        test_input: str | None = None,
+        test_reference: str | None = None,
+        *,
+        size: int,
+        test_size: int | None,
+        batch_size: int,
+        images: bool,
+        seed: int,
+        num_workers: int = 0,
+        strict: bool = False,
+    ) -> None:
+        super().__init__(
+            size=size,
+            test_size=test_size,
+            batch_size=batch_size,
+            images=images,
+            seed=seed,
+            num_workers=num_workers,
+            strict=strict,
+        )
+        self.folders: dict[str, str | None] = {"backlit": backlit, "well_lit": well_lit}
+        self.test_input = test_input
+        self.test_reference = test_reference
+
+    def load(self) -> tuple[Photos, Photos, Pairs | None]:
+        """Decode every photograph once; :class:`ConfigurationError` for folders that cannot be used."""
+        # All folders are listed before one is decoded, so that a wrong path is found at once.
+        listed = {name: list_photos(folder, f"data.{name}") for name, folder in self.folders.items()}
+        test = self._list_test()
+        photos = {name: self._photos(paths, f"data.{name}") for name, paths in listed.items()}
+        if test is not None:
+            test.verify()
+        return photos["backlit"], photos["well_lit"], test
+
+    def _list_test(self) -> PairSet | None:
+        if self.test_input is None:
+            if self.test_reference is not None:
+                raise ConfigurationError(
+                    "data.test_reference is set but data.test_input is not: "
+                    "name the folder of the inputs with data.test_input=DIR"
+                )
+            return None
+        key, reference_key = "data.test_input", "data.test_reference"
+        inputs = list_photos(self.test_input, key)
+        references = None if self.test_reference is None else list_photos(self.test_reference, reference_key)
+        return PairSet(inputs, references, self.test_size, self.strict, key, reference_key)
+
+    def _photos(self, paths: list[Path], key: str) -> PhotoSet:
+        cache = len(paths) * 3 * self.size**2 <= CACHE_BYTES
+        photos = PhotoSet(paths, self.size, cache, key)
+        photos.verify(self.strict)
+        if len(photos) == 1:
+            warnings.warn(
+                f"{key}: {paths[0].parent} gives one photograph only: training will fit it and little else",
+                stacklevel=2,
+            )
+        return photos

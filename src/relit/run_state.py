@@ -1,0 +1,164 @@
+"""``state.json``: what a run directory has finished, and the settings it was begun with."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from relit.atomic import atomic_write
+from relit.errors import ConfigurationError
+
+STATE_FORMAT = 1
+
+# Settings that may change between two sittings of one run: they do not change what is learned.
+VOLATILE = (
+    "name",
+    "runs",
+    "run_dir",
+    "fresh",
+    "threads",
+    "progress",
+    "monitor",
+    "checkpoint_every",
+    "logger",
+    "logger.*",
+    "finish",
+    "finish.*",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.log_every_n_steps",
+    "data.num_workers",
+    "stage.*.data.num_workers",
+    "stage.*.trainer.log_every_n_steps",
+)
+
+_OWNED_BY_RUN = (
+    "stages",
+    "samples",
+    "state.json",
+    "config.yaml",
+    "metrics.json",
+    "weights.safetensors",
+    "report.html",
+)
+
+
+@dataclass
+class FinishedStage:
+    """A stage that is done: its place, its name and the optimisation steps it took."""
+
+    index: int
+    name: str
+    steps: int
+
+
+@dataclass
+class RunState:
+    """Progress of a run: finished stages, the logger's run id and the settings that must not change."""
+
+    run_id: str
+    settings: dict[str, Any]
+    finished: list[FinishedStage] = field(default_factory=list)
+
+    @property
+    def offset(self) -> int:
+        """Steps of all finished stages: where the next stage begins on the run's one step axis."""
+        return sum(stage.steps for stage in self.finished)
+
+
+def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a resolved ``config`` that define what is learned, as ``{"dotted.key": value}``."""
+    return {
+        key: value
+        for key, value in _flatten(config)
+        if not any(fnmatch(key, pattern) for pattern in VOLATILE)
+    }
+
+
+def open_run(run_dir: Path, config: Mapping[str, Any], *, fresh: bool) -> RunState:
+    """Take up the run in ``run_dir``, or begin one there.
+
+    Args:
+        run_dir: the run's directory; created if missing.
+        config: the resolved configuration.
+        fresh: remove what an earlier run left (stages, results, state) and begin anew. Logs stay.
+
+    Raises:
+        ConfigurationError: the directory holds a run with other settings, or an unreadable ``state.json``.
+    """
+    if fresh:
+        _remove_run(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    settings = json.loads(json.dumps(binding_settings(config)))
+    if not (run_dir / "state.json").exists():
+        state = RunState(run_id=secrets.token_hex(4), settings=settings)
+        write_state(run_dir, state)
+        return state
+    state = read_state(run_dir)
+    _refuse_other_settings(run_dir, state.settings, settings)
+    return state
+
+
+def write_state(run_dir: Path, state: RunState) -> None:
+    """Write ``state.json`` atomically."""
+    text = json.dumps({"format": STATE_FORMAT, **asdict(state)}, indent=2)
+    atomic_write(run_dir / "state.json", (text + "\n").encode())
+
+
+def read_state(run_dir: Path) -> RunState:
+    """Read ``state.json``; ConfigurationError if it is damaged or of another format."""
+    path = run_dir / "state.json"
+    try:
+        stored = json.loads(path.read_text())
+        if stored.pop("format") != STATE_FORMAT:
+            raise ValueError("written by another version of Relit")
+        stored["finished"] = [FinishedStage(**stage) for stage in stored["finished"]]
+        return RunState(**stored)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error}). "
+            "Use name=other for another run directory, or fresh=true to start anew."
+        ) from error
+
+
+def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested mappings; lists count as leaves, empty mappings too."""
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _refuse_other_settings(run_dir: Path, stored: dict[str, Any], now: dict[str, Any]) -> None:
+    missing = "(absent)"
+    differing = [key for key in sorted({*stored, *now}) if stored.get(key, missing) != now.get(key, missing)]
+    if not differing:
+        return
+    lines = [
+        f"  {key}: {stored.get(key, missing)!r} in the run, {now.get(key, missing)!r} now"
+        for key in differing
+    ]
+    raise ConfigurationError(
+        f"{run_dir} holds a run with other settings:\n" + "\n".join(lines) + "\n"
+        "Give the settings the run was begun with to continue it, name=other to train elsewhere, or "
+        "fresh=true to delete the run's stages and results and start anew."
+    )
+
+
+def _remove_run(run_dir: Path) -> None:
+    # state.json goes first: without it a half-removed directory counts as not begun
+    for name in sorted(_OWNED_BY_RUN, key=lambda name: name != "state.json"):
+        path = run_dir / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

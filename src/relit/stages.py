@@ -1,0 +1,381 @@
+"""Run, skip and resume a list of stages, each one plain ``Trainer.fit`` over one LightningModule.
+
+A stage's module is built by ``module(context)`` from a :class:`StageContext` and gives back what it learned
+through ``handover()``, a :data:`Weights`. Handed-over weights accumulate: a later stage sees, and may
+replace, what earlier ones gave.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from relit.atomic import atomic_write
+from relit.callbacks import (
+    CHECKPOINT_NAME,
+    AtomicCheckpointIO,
+    ExtensionRule,
+    LossExtension,
+    NewestCheckpoint,
+    StageProgressBar,
+)
+from relit.errors import ConfigurationError
+from relit.keyed import keyed_seed
+from relit.loggers import RunLogger
+from relit.plan import PlannedStage, expand_plan
+from relit.run_state import FinishedStage, RunState, open_run, write_state
+from relit.weights import read_weights, write_weights
+
+log = logging.getLogger(__name__)
+
+Weights = dict[str, dict[str, Tensor]]
+"""Named sets of tensors, such as ``{"enhancer": state_dict, "prompts": {"embeddings": ...}}``."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage's module is built from.
+
+    Attributes:
+        name: the stage's key under ``stage``.
+        index: its place in the plan, from 1.
+        count: stages in the plan.
+        round: 1-based refinement round; 0 before the rounds.
+        seed: key of all the stage's random numbers: a function of the run's seed, ``index`` and ``name``.
+        weights: handed over so far, on the CPU. Copy before changing in place.
+        run_dir: the run's directory.
+        clip: the frozen CLIPs by role; empty where the configuration has none.
+        network: builds a new network from the ``network`` node.
+    """
+
+    name: str
+    index: int
+    count: int
+    round: int
+    seed: int
+    weights: Weights
+    run_dir: Path
+    clip: Mapping[str, Any]
+    network: Callable[[], nn.Module]
+
+
+class StageModule(Protocol):
+    """A LightningModule that hands over what it learned."""
+
+    def handover(self) -> Weights:
+        """The tensors this stage adds or replaces, by name. Called once, after training."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What each callable of ``finish`` gets after the last stage, on rank 0.
+
+    Attributes:
+        cfg: the resolved configuration as plain containers.
+        run_dir: the run's directory.
+        weights: everything the stages handed over, on the CPU.
+        datamodule: the last stage's data module; ``setup`` may not have been called in this process.
+        clip: as in :class:`StageContext`.
+        network: as in :class:`StageContext`.
+        device: where the stages trained.
+        steps: optimisation steps of all stages.
+        logger: for figures; None where ``logger=none``. Returned metrics are logged by the runner.
+    """
+
+    cfg: dict[str, Any]
+    run_dir: Path
+    weights: Weights
+    datamodule: LightningDataModule
+    clip: Mapping[str, Any]
+    network: Callable[[], nn.Module]
+    device: torch.device
+    steps: int
+    logger: RunLogger | None
+
+
+def run_stages(cfg: DictConfig) -> dict[str, float]:
+    """Train every stage of ``cfg.plan`` that is not finished yet, then call ``cfg.finish``.
+
+    Args:
+        cfg: the composed configuration (``conf/train.yaml``), checked by :mod:`relit.checks`.
+
+    Returns:
+        The metrics that the ``finish`` callables returned, merged; the same on every rank.
+
+    Raises:
+        ConfigurationError: the run directory holds a run with other settings, or an input is wrong.
+    """
+    config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
+    run_dir = Path(config["run_dir"])
+    if config["threads"] is not None:
+        torch.set_num_threads(config["threads"])
+    _quieten_lightning()
+    strategy = join_processes(config["trainer"])
+    state = _open_run_on_all_ranks(strategy, run_dir, config)
+    logger = _build_logger(config, run_dir, state)
+    run = _Run(config, run_dir, expand_plan(config["plan"]), state, strategy, logger)
+    exit_code = 1
+    try:
+        metrics = run.train_and_finish()
+        exit_code = 0
+        return metrics
+    except ConfigurationError:
+        exit_code = 2
+        raise
+    finally:
+        if logger is not None:
+            logger.close(exit_code)
+
+
+def join_processes(trainer_options: Mapping[str, Any]) -> Strategy:
+    """Start or join the other ranks before the first stage: rank 0's view of the run directory holds for all.
+
+    Lightning would start them inside the first ``fit``. Process groups outlive a Trainer, so the stages'
+    Trainers reuse this one.
+
+    Raises:
+        ConfigurationError: the strategy forks or spawns processes, which end with each stage.
+    """
+    trainer = Trainer(
+        **trainer_options,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    launcher = trainer.strategy.launcher
+    if launcher is None:
+        return trainer.strategy
+    if not isinstance(launcher, _SubprocessScriptLauncher):
+        raise ConfigurationError(
+            f"trainer.strategy={trainer_options.get('strategy')} starts processes that end with each stage; "
+            "use trainer.strategy=ddp."
+        )
+    launcher.launch(trainer.strategy.setup_environment)
+    return trainer.strategy
+
+
+def build(node: Mapping[str, Any]) -> Any:
+    """Instantiate a ``_target_`` node with plain containers; a ConfigurationError inside stays one."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ConfigurationError):
+                raise cause from None
+            cause = cause.__cause__
+        raise
+
+
+def bind(node: Mapping[str, Any]) -> Callable[..., Any]:
+    """The callable that a ``_target_`` node describes, its keywords bound; called with the rest later."""
+    return cast("Callable[..., Any]", build({**node, "_partial_": True}))
+
+
+@dataclass
+class _Run:
+    config: dict[str, Any]
+    run_dir: Path
+    plan: list[PlannedStage]
+    state: RunState
+    strategy: Strategy
+    logger: RunLogger | None
+    _clip: dict[str, Any] = field(default_factory=dict)
+    _datamodules: dict[str, LightningDataModule] = field(default_factory=dict)
+
+    def train_and_finish(self) -> dict[str, float]:
+        if self.strategy.is_global_zero:
+            atomic_write(self.run_dir / "config.yaml", OmegaConf.to_yaml(self.config).encode())
+        self._clip = _build_clip(self.config.get("clip") or {})
+        done = len(self.state.finished)
+        if done:
+            log.info("Continuing %s: %d of %d stages are done.", self.run_dir, done, len(self.plan))
+        weights: Weights = self._stored_weights(self.plan[done - 1]) if done else {}
+        for planned in self.plan[done:]:
+            weights = self._train(planned, weights)
+        metrics = self._finish(weights) if self.strategy.is_global_zero else {}
+        return self.strategy.broadcast(metrics)
+
+    def _train(self, planned: PlannedStage, weights: Weights) -> Weights:
+        """Train one stage, from its checkpoint if there is one; return all weights handed over so far."""
+        stage = self.config["stage"][planned.name]
+        context = StageContext(
+            name=planned.name,
+            index=planned.index,
+            count=planned.count,
+            round=planned.round,
+            seed=keyed_seed(self.config["seed"], planned.index, planned.name),
+            weights=weights,
+            run_dir=self.run_dir,
+            clip=self._clip,
+            network=self._build_network,
+        )
+        # what a layer draws for itself at construction is keyed, too
+        torch.manual_seed(context.seed)
+        module: LightningModule = bind(stage["module"])(context)
+        trainer = self._trainer(planned, stage)
+        checkpoint = self._folder(planned) / "checkpoints" / CHECKPOINT_NAME
+        trainer.fit(
+            module,
+            datamodule=self._datamodule(stage),
+            ckpt_path=checkpoint if checkpoint.exists() else None,
+            weights_only=True,
+        )
+        weights = {**weights, **_on_cpu(cast("StageModule", module).handover())}
+        self._record(planned, weights, trainer.global_step)
+        return weights
+
+    def _trainer(self, planned: PlannedStage, stage: Mapping[str, Any]) -> Trainer:
+        if self.logger is not None:
+            self.logger.offset = self.state.offset
+        callbacks: list[Callback] = [
+            NewestCheckpoint(self._folder(planned) / "checkpoints", self.config["checkpoint_every"])
+        ]
+        if stage.get("extend") is not None:
+            callbacks.append(LossExtension(ExtensionRule(**stage["extend"]), stage["steps"]))
+        if self.config["progress"]:
+            callbacks.append(StageProgressBar(planned.title))
+        options = {**self.config["trainer"], **(stage.get("trainer") or {})}
+        return Trainer(
+            **options,
+            max_steps=stage["steps"],
+            max_epochs=-1,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=self.logger or False,
+            default_root_dir=self._folder(planned),
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=self.config["progress"],
+            enable_model_summary=False,
+        )
+
+    def _record(self, planned: PlannedStage, weights: Weights, steps: int) -> None:
+        """Weights first, then the state that vouches for them, then the checkpoints can go."""
+        self.state.finished.append(FinishedStage(planned.index, planned.name, steps))
+        if self.strategy.is_global_zero:
+            metadata = {
+                "stage": planned.name,
+                "index": planned.index,
+                "round": planned.round,
+                "steps": steps,
+            }
+            write_weights(self._folder(planned) / "weights.safetensors", weights, metadata)
+            write_state(self.run_dir, self.state)
+            shutil.rmtree(self._folder(planned) / "checkpoints", ignore_errors=True)
+        self.strategy.barrier("stage finished")
+
+    def _finish(self, weights: Weights) -> dict[str, float]:
+        context = RunContext(
+            cfg=self.config,
+            run_dir=self.run_dir,
+            weights=weights,
+            datamodule=self._datamodule(self.config["stage"][self.plan[-1].name]),
+            clip=self._clip,
+            network=self._build_network,
+            device=self.strategy.root_device,
+            steps=self.state.offset,
+            logger=self.logger,
+        )
+        if self.logger is not None:
+            self.logger.offset = self.state.offset
+        metrics: dict[str, float] = {}
+        for node in self.config.get("finish") or []:
+            metrics.update(bind(node)(context) or {})
+        if self.logger is not None and metrics:
+            self.logger.log_metrics(metrics)
+            self.logger.save()
+        return metrics
+
+    def _datamodule(self, stage: Mapping[str, Any]) -> LightningDataModule:
+        """Stages with the same data settings share one data module, so photos are read once."""
+        node = {**self.config["data"], **(stage.get("data") or {})}
+        key = json.dumps(node, sort_keys=True)
+        if key not in self._datamodules:
+            self._datamodules[key] = build(node)
+        return self._datamodules[key]
+
+    def _build_network(self) -> nn.Module:
+        if self.config.get("network") is None:
+            raise ConfigurationError("network: this stage needs a network, but the configuration names none.")
+        return cast("nn.Module", build(self.config["network"]))
+
+    def _stored_weights(self, planned: PlannedStage) -> Weights:
+        weights, _ = read_weights(self._folder(planned) / "weights.safetensors")
+        return weights
+
+    def _folder(self, planned: PlannedStage) -> Path:
+        return self.run_dir / "stages" / planned.folder
+
+
+def _open_run_on_all_ranks(strategy: Strategy, run_dir: Path, config: dict[str, Any]) -> RunState:
+    """Rank 0 reads or begins the run; what it found, a refusal too, holds for every rank."""
+    outcome: RunState | ConfigurationError | None = None
+    if strategy.is_global_zero:
+        try:
+            outcome = open_run(run_dir, config, fresh=bool(config["fresh"]))
+        except ConfigurationError as error:
+            outcome = error
+    outcome = strategy.broadcast(outcome)
+    if isinstance(outcome, ConfigurationError):
+        raise outcome
+    assert outcome is not None
+    return outcome
+
+
+def _build_logger(config: dict[str, Any], run_dir: Path, state: RunState) -> RunLogger | None:
+    if not config.get("logger"):
+        return None
+    factory = bind(config["logger"])
+    return RunLogger(
+        factory(run_dir=run_dir, run_name=str(config["name"]), run_id=state.run_id, config=config)
+    )
+
+
+def _build_clip(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Instantiate each role's CLIP; roles with equal settings share one."""
+    built: dict[str, Any] = {}
+    roles: dict[str, Any] = {}
+    for role, node in nodes.items():
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            continue
+        key = json.dumps(node, sort_keys=True)
+        if key not in built:
+            built[key] = build(node)
+        roles[role] = built[key]
+    return roles
+
+
+def _on_cpu(weights: Weights) -> Weights:
+    return {name: dict(_copies(tensors.items())) for name, tensors in weights.items()}
+
+
+def _copies(tensors: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
+    for name, tensor in tensors:
+        yield name, tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _quieten_lightning() -> None:
+    # one Trainer per stage would repeat its devices and tips each time
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning's own business with torch, and advice that is wrong for photos held in memory
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    warnings.filterwarnings("ignore", message=r".*does not have many workers.*")

@@ -1,0 +1,137 @@
+"""Configuration checks: every mistake is named by its key, with the remedy where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from toy_regression import ToyStage, toy_config
+
+from relit.checks import TOP_LEVEL_KEYS, check_configuration, check_environment, check_sweep, resolve_target
+from relit.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def message_for(**changes: Any) -> str:
+    with pytest.raises(ConfigurationError) as found:
+        check_configuration(toy_config(Path("runs/toy"), **changes))
+    return str(found.value)
+
+
+def test_the_toy_configuration_passes() -> None:
+    check_configuration(toy_config(Path("runs/toy")))
+
+
+def test_every_key_of_the_root_configuration_is_known() -> None:
+    root = OmegaConf.load(ROOT / "conf" / "train.yaml")
+    groups = {next(iter(entry)) for entry in root.defaults if not isinstance(entry, str)}
+    groups = {group for group in groups if not group.startswith("override ")} - {"experiment"}
+    assert {*root, *groups} - {"defaults", "hydra"} == set(TOP_LEVEL_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("typo", 1, "typo: no such key."),
+        ("progres", True, "progres: no such key. Did you mean progress?"),
+        ("stage.first.step", 3, "stage.first.step: no such key. Did you mean steps?"),
+        ("stage.first.steps", 0, "stage.first.steps: expected a whole number >= 1, found 0."),
+        ("stage.first.steps", 1.5, "stage.first.steps: expected a whole number >= 1, found 1.5."),
+        ("stage.first.steps", "???", "stage.first.steps: "),
+        ("stage.first.module", None, "stage.first.module: expected a node with _target_"),
+        ("stage.first.module.lrr", 1, "stage.first.module.lrr: toy_regression.ToyStage takes no 'lrr'."),
+        ("stage.first.extend", {"above": 1.0}, "stage.first.extend: expected null or"),
+        ("stage.first.extend", {"above": 1.0, "by": 0, "at_most": 1}, "stage.first.extend.by: expected"),
+        ("stage.first.trainer", {"devices": 2}, "stage.first.trainer.devices can't be set here"),
+        ("stage.first.data", {"batch": 2}, "stage.first.data.batch: toy_regression.ToyPoints takes no"),
+        ("trainer.accumulate_grad_batches", 2, "trainer.accumulate_grad_batches can't be set here"),
+        ("trainer.precison", 16, "trainer.precison: Trainer has no such argument. Did you mean prec"),
+        ("data.batch_sizes", 2, "takes no 'batch_sizes'. Did you mean batch_size?"),
+        ("data", {"_target_": "toy_regression.ToyPoints"}, "data.batch_size: toy_regression.ToyPoints needs"),
+        ("data", None, "data: no data named."),
+        ("plan", ["first", "thrid"], "plan names the stage 'thrid', but there is no stage.thrid."),
+        ("plan", None, "experiment=quickstart"),
+        ("seed", -1, "seed: expected a whole number >= 0, found -1."),
+        ("checkpoint_every", 0, "checkpoint_every: expected"),
+        ("threads", 0, "threads: expected"),
+        ("finish", ["toy_regression.report"], "finish[0]: expected a node with _target_"),
+        ("clip", {"prompts": {"_target_": "toy_regression.refuse", "model": "x"}}, "clip.prompts.model: "),
+        ("seed", "${sed}", "sed"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_named(key: str, value: Any, expected: str) -> None:
+    assert expected in message_for(**{key: value})
+
+
+def test_all_mistakes_are_listed_at_once() -> None:
+    message = message_for(seed=-1, typo=1, stage__first__steps=0)
+    assert len(message.splitlines()) == 3
+
+
+def test_data_settings_may_come_from_the_stages() -> None:
+    cfg = toy_config(Path("runs/toy"), data={"_target_": "toy_regression.ToyPoints"})
+    for name in ("first", "second"):
+        OmegaConf.update(cfg, f"stage.{name}.data", {"batch_size": 2}, force_add=True)
+    check_configuration(cfg)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("toy_regression.ToyStag", "toy_regression has no 'ToyStag'. Did you mean ToyStage?"),
+        ("toy_regresion.ToyStage", "there is no module 'toy_regresion'"),
+        ("toy_regression.ToyStage.nothing", "ToyStage has no 'nothing'"),
+        ("toy_regression.WIDTH", "is not a class or function"),
+        ("toy_regression", "is not a class or function"),
+        ("broken_target.anything", "importing broken_target failed: ZeroDivisionError"),
+        ("missing_dependency_target.anything", "No module named 'not_installed_anywhere'"),
+    ],
+)  # fmt: skip
+def test_wrong_targets_name_the_cause(
+    target: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_target.py").write_text("1 / 0\n")
+    (tmp_path / "missing_dependency_target.py").write_text("import not_installed_anywhere\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigurationError) as found:
+        resolve_target(target)
+    assert expected in str(found.value)
+
+
+def test_a_wrong_target_is_named_by_its_key() -> None:
+    message = message_for(
+        stage={"first": {"module": {"_target_": "toy_regression.X"}, "steps": 1}}, plan=["first"]
+    )
+    assert message.startswith("stage.first.module._target_: 'toy_regression.X'")
+
+
+def test_resolved_target_is_the_object() -> None:
+    assert resolve_target("toy_regression.ToyStage") is ToyStage
+    assert resolve_target("pathlib.Path.cwd") == Path.cwd
+
+
+@pytest.mark.parametrize(("devices", "nodes"), [(1, 1), ("1", 1), ([2], 1)])
+def test_sweep_on_one_device_is_fine(devices: Any, nodes: int) -> None:
+    check_sweep(devices, nodes)
+
+
+@pytest.mark.parametrize(("devices", "nodes"), [(2, 1), (-1, 1), ("auto", 1), ([0, 1], 1), (1, 2)])
+def test_sweep_on_several_devices_is_refused(devices: Any, nodes: int) -> None:
+    with pytest.raises(ConfigurationError, match="wandb agent"):
+        check_sweep(devices, nodes)
+
+
+def test_environment_that_runs_the_tests_passes() -> None:
+    check_environment()
+
+
+def test_environment_names_a_broken_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    # None in sys.modules makes an import fail as if the package were absent
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(ConfigurationError, match=r"torchvision cannot be imported.*requirements\.txt"):
+        check_environment()

@@ -1,0 +1,184 @@
+"""``train.py`` as people call it: exit status, one message for a mistake, light start, killed and resumed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from toy_regression import toy_config
+
+from relit.run_state import read_state
+from relit.stages import run_stages
+from relit.weights import read_weights
+
+ROOT = Path(__file__).resolve().parents[1]
+TOYS = ROOT / "tests" / "toys"
+
+
+def train(
+    *arguments: str,
+    cwd: Path,
+    check: int | None = None,
+    limit: Callable[[], None] | None = None,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
+    """Call train.py with the toy experiments on its search path."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), f"--config-dir={TOYS / 'conf'}", *arguments],
+        cwd=cwd,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(TOYS)]),
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=limit,
+    )
+    if check is not None:
+        assert result.returncode == check, result.stdout + result.stderr
+    return result
+
+
+def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
+    groups, _ = read_weights(run_dir / "stages" / "3-second" / "weights.safetensors")
+    return {
+        f"{group}/{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """What the toy experiment learns when nothing stops it."""
+    run_dir = tmp_path_factory.mktemp("entry") / "toy"
+    run_stages(toy_config(run_dir))
+    return weights_of(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        # found while composing
+        (["experiment=toy", "sead=1"], ["sead"]),
+        (["experiment=toy", "data.batchsize=1"], ["data.batchsize"]),
+        (["experiment=toi"], ["toi", "toy"]),
+        (["experiment=toy", "logger=csvv"], ["csvv", "wandb"]),
+        (["experiment=toy", "seed=[1"], ["seed=[1"]),
+        (["experiment=toy", "logger=null"], ["Config group override"]),
+        # found by relit.checks; tests/test_checks.py has the others
+        (
+            ["experiment=toy", "+typo=1", "data._target_=toy_regresion.ToyPoints"],
+            ["typo: no such", "data._target_"],
+        ),
+        (["-m", "experiment=toy", "seed=0,1", "trainer.devices=2"], ["wandb agent"]),
+        (["data=toy", "clip=none"], ["experiment=quickstart"]),
+    ],
+)
+def test_mistakes_give_one_message_and_status_2(
+    tmp_path: Path, arguments: list[str], expected: list[str]
+) -> None:
+    result = train(*arguments, cwd=tmp_path)
+    said = result.stdout + result.stderr
+    assert result.returncode == 2, said
+    assert "Traceback" not in said
+    assert said.count("configuration error") == 1
+    assert "Error executing job" not in said
+    for part in expected:
+        assert part in said
+    left = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert [path.name for path in left] in ([], ["multirun.yaml"])
+
+
+def test_other_failures_keep_their_traceback_and_status_1(tmp_path: Path) -> None:
+    module = "stage.first.module"
+    result = train(
+        "experiment=toy",
+        f"{module}.interrupt=RuntimeError",
+        f"{module}.interrupt_at=3",
+        cwd=tmp_path,
+        check=1,
+    )
+    assert "Traceback" in result.stderr
+    assert "RuntimeError" in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="file size limits are POSIX")
+def test_full_disk_gives_one_message_and_the_run_goes_on_later(
+    tmp_path: Path, whole: dict[str, torch.Tensor]
+) -> None:
+    import resource
+
+    command = ["experiment=toy", "logger=none"]
+    result = train(
+        *command, cwd=tmp_path, limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, -1))
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "last.ckpt" in result.stderr
+    assert "free space" in result.stderr
+    train(*command, cwd=tmp_path, check=0)
+    for name, tensor in weights_of(tmp_path / "runs" / "toy").items():
+        assert torch.equal(tensor, whole[name]), name
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "status"),
+    [
+        ("SIGKILL", -9),
+        pytest.param("KeyboardInterrupt", 130, marks=pytest.mark.slow),
+        pytest.param("SIGTERM", 143, marks=pytest.mark.slow),
+    ],
+)
+def test_stopped_process_goes_on_to_the_same_bits(
+    tmp_path: Path, whole: dict[str, torch.Tensor], interrupt: str, status: int
+) -> None:
+    module = "stage.first.module"
+    command = ["experiment=toy", f"{module}.interrupt={interrupt}", f"{module}.interrupt_at=8"]
+    train(*command, cwd=tmp_path, check=status)
+    run_dir = tmp_path / "runs" / "toy"
+    assert [stage.name for stage in read_state(run_dir).finished] == ["first"]
+    assert (run_dir / "stages" / "2-second" / "checkpoints" / "last.ckpt").exists()
+    train(*command, cwd=tmp_path, check=0)
+    resumed = weights_of(run_dir)
+    assert resumed.keys() == whole.keys()
+    for name, tensor in resumed.items():
+        assert torch.equal(tensor, whole[name]), name
+
+
+def test_sweep_trains_each_job_in_its_own_directory_and_returns_the_metric(tmp_path: Path) -> None:
+    result = train(
+        "-m", "experiment=toy", "seed=0,1", "rounds=0", "monitor=toy/distanc", cwd=tmp_path, check=2
+    )
+    assert "Measured: toy/distance" in result.stderr
+    train("-m", "experiment=toy", "seed=0,1", "rounds=0", "monitor=toy/distance", cwd=tmp_path, check=0)
+    for job in ("0", "1"):
+        assert read_state(tmp_path / "runs" / "toy" / job).settings["seed"] == int(job)
+
+
+def test_showing_the_configuration_loads_no_heavy_package(tmp_path: Path) -> None:
+    result = train("experiment=toy", "--cfg", "job", cwd=tmp_path, check=0, PYTHONPROFILEIMPORTTIME="1")
+    assert "plan:" in result.stdout
+    imported = {
+        line.rpartition("|")[2].strip()
+        for line in result.stderr.splitlines()
+        if line.startswith("import time")
+    }
+    assert "hydra" in imported
+    assert not imported & {"torch", "lightning", "numpy", "torchvision", "wandb", "PIL"}
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_from_the_doubled_batch(tmp_path: Path) -> None:
+    train("experiment=toy", "name=one", "data.batch_size=8", cwd=tmp_path, check=0)
+    train("experiment=toy", "name=two", "trainer.devices=2", "trainer.strategy=ddp", cwd=tmp_path, check=0)
+    one, two = weights_of(tmp_path / "runs" / "one"), weights_of(tmp_path / "runs" / "two")
+    for name, tensor in two.items():
+        torch.testing.assert_close(tensor, one[name], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,159 @@
+"""A stage small enough to be trained to the last bit in a test: linear regression on keyed random points."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from relit.data.sampling import PositionSampler
+from relit.errors import ConfigurationError
+from relit.keyed import keyed_generator
+from relit.stages import RunContext, StageContext, Weights
+
+WIDTH = 4
+
+
+class Points(Dataset[dict[str, Tensor]]):
+    """Position -> a point on a noisy plane; the plane is the same for all positions."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        generator = keyed_generator(self.seed, "point", position)
+        x = torch.randn(WIDTH, generator=generator)
+        y = x.sum() + 0.1 * torch.randn((), generator=generator)
+        return {"position": torch.tensor(position), "x": x, "y": y}
+
+
+class ToyPoints(LightningDataModule):
+    """Endless batches that begin at the trainer's step, as the photographs' data module gives them."""
+
+    def __init__(self, batch_size: int, seed: int = 0, num_workers: int = 0) -> None:
+        super().__init__()
+        self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        assert self.trainer is not None
+        sampler = PositionSampler(
+            self.batch_size, self.trainer.global_step, self.trainer.global_rank, self.trainer.world_size
+        )
+        return DataLoader(Points(self.seed), batch_sampler=sampler, num_workers=self.num_workers)
+
+
+class ToyStage(LightningModule):
+    """Continues the line of the stage before, and notes every position it was trained on.
+
+    Args:
+        context: from the runner.
+        lr: Adam's learning rate.
+        interrupt: how to stop at ``interrupt_at``: a marker file keeps it from happening twice.
+        interrupt_at: step after which to stop; None trains on.
+    """
+
+    def __init__(
+        self,
+        context: StageContext,
+        lr: float = 0.05,
+        interrupt: str = "KeyboardInterrupt",
+        interrupt_at: int | None = None,
+        interrupt_stage: int = 2,
+    ) -> None:
+        super().__init__()
+        self.context, self.lr = context, lr
+        self.interrupt, self.interrupt_at, self.interrupt_stage = interrupt, interrupt_at, interrupt_stage
+        self.line = nn.Linear(WIDTH, 1)
+        if "line" in context.weights:
+            self.line.load_state_dict(context.weights["line"])
+
+    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
+        loss = (self.line(batch["x"])[:, 0] - batch["y"]).square().mean()
+        self.log("toy/loss", loss, prog_bar=True)
+        seen = {
+            "stage": self.context.index,
+            "step": self.global_step,
+            "positions": batch["position"].tolist(),
+        }
+        with (self.context.run_dir / f"seen-{self.global_rank}.jsonl").open("a") as file:
+            file.write(json.dumps(seen) + "\n")
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        marker = self.context.run_dir / "interrupted"
+        if (
+            self.context.index != self.interrupt_stage
+            or self.global_step != self.interrupt_at
+            or marker.exists()
+        ):
+            return
+        marker.touch()
+        if self.interrupt == "SIGKILL":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.interrupt == "SIGTERM":
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        raise {"KeyboardInterrupt": KeyboardInterrupt, "RuntimeError": RuntimeError}[self.interrupt]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
+
+    def handover(self) -> Weights:
+        return {"line": self.line.state_dict(), f"after_{self.context.index}": {"bias": self.line.bias}}
+
+
+def report(context: RunContext) -> dict[str, float]:
+    """Distance of the learned line from the true plane."""
+    distance = (context.weights["line"]["weight"] - 1).abs().max()
+    (context.run_dir / "metrics.json").write_text(json.dumps({"distance": float(distance)}))
+    return {"toy/distance": float(distance)}
+
+
+def refuse() -> None:
+    """A constructor that finds its input wrong."""
+    raise ConfigurationError("clip.pretrained: no such file")
+
+
+def toy_config(run_dir: Path, **changes: Any) -> DictConfig:
+    """Configuration of three toy stages: first, then second in two rounds; ``changes`` by dotted key."""
+    stage: dict[str, Any] = {
+        "module": {"_target_": "toy_regression.ToyStage"},
+        "data": {},
+        "steps": 12,
+        "extend": None,
+        "trainer": {},
+    }
+    cfg = OmegaConf.create(
+        {
+            "name": "toy",
+            "seed": 0,
+            "runs": str(run_dir.parent),
+            "run_dir": str(run_dir),
+            "fresh": False,
+            "checkpoint_every": 5,
+            "progress": False,
+            "threads": None,
+            "monitor": None,
+            "plan": ["first", {"repeat": "${rounds}", "stages": ["second"]}],
+            "rounds": 2,
+            "stage": {"first": stage, "second": stage},
+            "network": None,
+            "clip": None,
+            "data": {"_target_": "toy_regression.ToyPoints", "batch_size": 4, "num_workers": 0},
+            "trainer": {"accelerator": "cpu", "devices": 1, "log_every_n_steps": 1},
+            "logger": {"_target_": "relit.loggers.csv_logger"},
+            "finish": [{"_target_": "toy_regression.report"}],
+        }
+    )
+    for key, value in changes.items():
+        OmegaConf.update(cfg, key.replace("__", "."), value, merge=False)
+    OmegaConf.set_struct(cfg, True)  # as Hydra does
+    return cfg

@@ -1,0 +1,125 @@
+"""Compose a run, check it, train its stages, report. Start with ``python train.py experiment=quickstart``.
+
+Exit status: 0 success, 2 a configuration mistake (one message, no traceback), 130 Ctrl-C, 143 SIGTERM,
+1 anything else.
+Heavy imports stand inside functions, so that ``--cfg job`` and ``--help`` answer at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from relit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from omegaconf import DictConfig
+
+_composed = False
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    """Train one run; return the metric ``cfg.monitor`` names, for sweeps."""
+    global _composed
+    _composed = True
+    try:
+        return _train(cfg)
+    # SystemExit, because Hydra puts a line of its own in front of other exceptions
+    except ConfigurationError as error:
+        _remove_if_empty(Path(cfg.run_dir))
+        _report(f"configuration error\n{error}")
+        raise SystemExit(2) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise
+        _report(f"the disk is full\n{error}")
+        raise SystemExit(1) from error
+
+
+def _train(cfg: DictConfig) -> float | None:
+    from relit.checks import check_configuration, check_environment, check_sweep
+
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        check_sweep(cfg.trainer.devices, cfg.trainer.num_nodes)
+    check_environment()
+    check_configuration(cfg)
+
+    from relit.memory import keep_large_allocations
+    from relit.stages import run_stages
+
+    keep_large_allocations()
+    return _monitored(run_stages(cfg), cfg.monitor)
+
+
+def _monitored(metrics: Mapping[str, float], name: str | None) -> float | None:
+    if name is None:
+        return None
+    if name not in metrics:
+        known = ", ".join(sorted(metrics)) or "none"
+        raise ConfigurationError(f"monitor={name}: the run measured no such metric. Measured: {known}.")
+    return float(metrics[name])
+
+
+def _remove_if_empty(run_dir: Path) -> None:
+    # Hydra makes the directory before anything is checked
+    if run_dir.is_dir() and not any(run_dir.iterdir()):
+        run_dir.rmdir()
+
+
+def _composition_message(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if not line.startswith("To append to your config use")]
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        lines.append(str(error.__cause__).splitlines()[0])
+    override = getattr(error, "override", None)
+    if isinstance(override, str):
+        lines.insert(0, f"The override {override!r} can't be read.")
+    return "\n".join([*lines, "All keys: python train.py experiment=NAME --cfg job"])
+
+
+def _exit_status(exit_: SystemExit) -> int | str | None:
+    # Lightning turns Ctrl-C into exit status 1 and SIGTERM into 0
+    if isinstance(exit_.__context__, KeyboardInterrupt):
+        return 130
+    if type(exit_).__name__ == "SIGTERMException":
+        return 143
+    return exit_.code
+
+
+def _report(message: str) -> None:
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"train.py: {message}", file=sys.stderr)
+
+
+def run() -> int | str | None:
+    """Call :func:`main` and turn what it raises into an exit status."""
+    # Without it Hydra prints and exits by itself, with status 1 for everything
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        if _composed:
+            raise
+        _report(f"configuration error\n{_composition_message(error)}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as exit_:
+        return _exit_status(exit_)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())
