@@ -48,8 +48,15 @@ class FrozenClip(nn.Module):
         antialias: smooth before reducing to the tower's size (CLIP-LIT's release does not).
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Tokenizer, identity: ClipIdentity, mean: Sequence[float],
-                 std: Sequence[float], antialias: bool = True) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Tokenizer,
+        identity: ClipIdentity,
+        mean: Sequence[float],
+        std: Sequence[float],
+        antialias: bool = True,
+    ) -> None:
         super().__init__()
         model.requires_grad_(False).eval()
         object.__setattr__(self, "_model", model)
@@ -89,7 +96,9 @@ class FrozenClip(nn.Module):
     def preprocess(self, images: Tensor) -> Tensor:
         """Resize (bilinear) to the tower's size and normalise; (B, 3, H, W) in [0, 1] to (B, 3, h, w). Gradients pass."""
         if tuple(images.shape[-2:]) != self.image_size:
-            images = F.interpolate(images, self.image_size, mode="bilinear", antialias=self.antialias, align_corners=False)
+            images = F.interpolate(
+                images, self.image_size, mode="bilinear", antialias=self.antialias, align_corners=False
+            )
         return (images - self._mean) / self._std
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -129,9 +138,17 @@ class FrozenClip(nn.Module):
         """
         visual = self._model.visual
         if not hasattr(visual, "transformer"):
-            raise TypeError(f"{self.identity.model} has no transformer blocks; ask for stage_features, or use a ViT.")
-        out = visual.forward_intermediates(self.preprocess(images), indices=[block - 1 for block in blocks], stop_early=True,
-                                           intermediates_only=True, output_fmt="NLC", output_extra_tokens=True)
+            raise TypeError(
+                f"{self.identity.model} has no transformer blocks; ask for stage_features, or use a ViT."
+            )
+        out = visual.forward_intermediates(
+            self.preprocess(images),
+            indices=[block - 1 for block in blocks],
+            stop_early=True,
+            intermediates_only=True,
+            output_fmt="NLC",
+            output_extra_tokens=True,
+        )
         return [tokens[:, 0] for tokens in out["image_intermediates_prefix"]]
 
     def stage_features(self, images: Tensor) -> list[Tensor]:

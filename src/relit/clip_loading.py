@@ -26,7 +26,9 @@ from relit.tiny_clip import architecture as tiny
 EMBEDDED_FILE = "tiny_clip.safetensors"
 
 
-def load_clip(model: str, pretrained: str, quick_gelu: bool | None = None, antialias: bool = True) -> FrozenClip:
+def load_clip(
+    model: str, pretrained: str, quick_gelu: bool | None = None, antialias: bool = True
+) -> FrozenClip:
     """Load a CLIP and freeze it.
 
     Args:
@@ -43,8 +45,10 @@ def load_clip(model: str, pretrained: str, quick_gelu: bool | None = None, antia
     if model in tiny.VISION:
         return _embedded(model, pretrained, antialias)
     if model not in open_clip.list_models():
-        raise ConfigurationError(f"clip: unknown model {model!r}. Embedded towers: {', '.join(tiny.VISION)}; for open_clip's "
-                                 "models see open_clip.list_models(), e.g. ViT-B-32, RN101.")
+        raise ConfigurationError(
+            f"clip: unknown model {model!r}. Embedded towers: {', '.join(tiny.VISION)}; for open_clip's "
+            "models see open_clip.list_models(), e.g. ViT-B-32, RN101."
+        )
     if Path(pretrained).is_file():
         network = _from_file(model, Path(pretrained), quick_gelu)
     elif open_clip.get_pretrained_cfg(model, pretrained):
@@ -52,19 +56,32 @@ def load_clip(model: str, pretrained: str, quick_gelu: bool | None = None, antia
     else:
         raise ConfigurationError(
             f"clip: {pretrained!r} is neither a file nor a tag of {model}. Tags: "
-            f"{', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'}. Without weights at hand use clip=tiny.")
+            f"{', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'}. Without weights at hand use clip=tiny."
+        )
     source = Path(pretrained).name if Path(pretrained).is_file() else pretrained
-    return FrozenClip(network, open_clip.get_tokenizer(model), ClipIdentity(model, source, _digest(network)),
-                      network.visual.image_mean, network.visual.image_std, antialias)
+    return FrozenClip(
+        network,
+        open_clip.get_tokenizer(model),
+        ClipIdentity(model, source, _digest(network)),
+        network.visual.image_mean,
+        network.visual.image_std,
+        antialias,
+    )
 
 
 def _embedded(tower: str, pretrained: str, antialias: bool) -> FrozenClip:
     path = Path(str(files("relit.assets"))) / EMBEDDED_FILE if pretrained == "embedded" else Path(pretrained)
     if not path.is_file():
-        raise ConfigurationError(f"clip: no weights of {tower} at {path}. Use pretrained=embedded, or train them: "
-                                 "python train.py experiment=tiny_clip.")
+        raise ConfigurationError(
+            f"clip: no weights of {tower} at {path}. Use pretrained=embedded, or train them: "
+            "python train.py experiment=tiny_clip."
+        )
     model = tiny.build(tower)
-    _fit(model, {name: tensor.float() for name, tensor in tiny.split_weights(load_file(path), tower).items()}, path)
+    _fit(
+        model,
+        {name: tensor.float() for name, tensor in tiny.split_weights(load_file(path), tower).items()},
+        path,
+    )
     identity = ClipIdentity(tower, "embedded" if pretrained == "embedded" else path.name, _digest(model))
     return FrozenClip(model, tiny.tokenizer(), identity, tiny.IMAGE_MEAN, tiny.IMAGE_STD, antialias)
 
@@ -78,7 +95,8 @@ def _from_tag(model: str, tag: str) -> Any:
         raise ConfigurationError(
             f"clip: could not fetch {model} '{tag}' from {where}: {type(error).__name__}: {error}\n"
             "Fetch that file on a machine with access, copy it here, and set the node's pretrained=/path/to/file "
-            "(clip.prompts.pretrained, clip.identity.pretrained); or set clip=tiny, which needs no download.") from error
+            "(clip.prompts.pretrained, clip.identity.pretrained); or set clip=tiny, which needs no download."
+        ) from error
 
 
 def _from_file(model: str, path: Path, quick_gelu: bool | None) -> Any:
@@ -87,10 +105,13 @@ def _from_file(model: str, path: Path, quick_gelu: bool | None) -> Any:
         raise ConfigurationError(
             f"clip: nothing in {path} tells which activation its weights were trained with, and the wrong one silently gives wrong "
             "features. Set quick_gelu: true (all of OpenAI's weights, DFN) or false (LAION, DataComp) on this clip node, or use "
-            f"the model name {model}-quickgelu.")
+            f"the model name {model}-quickgelu."
+        )
     if shown is not None and quick_gelu is not None and shown != quick_gelu:
-        raise ConfigurationError(f"clip: quick_gelu={str(quick_gelu).lower()} contradicts {path} with model {model}, which needs "
-                                 f"quick_gelu={str(shown).lower()}. Leave quick_gelu unset.")
+        raise ConfigurationError(
+            f"clip: quick_gelu={str(quick_gelu).lower()} contradicts {path} with model {model}, which needs "
+            f"quick_gelu={str(shown).lower()}. Leave quick_gelu unset."
+        )
     activation = quick_gelu if shown is None else shown
     network = open_clip.create_model(model, pretrained=None, force_quick_gelu=bool(activation))
     try:
@@ -128,7 +149,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)
     unwanted = {"input_resolution", "context_length", "vocab_size"}
-    return {name.removeprefix("module."): tensor.float() for name, tensor in state.items() if name not in unwanted}
+    return {
+        name.removeprefix("module."): tensor.float() for name, tensor in state.items() if name not in unwanted
+    }
 
 
 def _fit(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -136,7 +159,9 @@ def _fit(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         first = str(error).splitlines()[:4]
-        raise ConfigurationError(f"clip: {path} does not fit the model: {' '.join(line.strip() for line in first)}") from error
+        raise ConfigurationError(
+            f"clip: {path} does not fit the model: {' '.join(line.strip() for line in first)}"
+        ) from error
 
 
 def _digest(model: nn.Module) -> str:

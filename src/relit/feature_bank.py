@@ -31,7 +31,9 @@ class FeatureBank:
         device: where photographs are encoded and features are kept.
     """
 
-    def __init__(self, clip: FrozenClip, augmentation: Augmentation, views: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, clip: FrozenClip, augmentation: Augmentation, views: int, seed: int, device: torch.device
+    ) -> None:
         if views < 1:
             raise ValueError(f"a bank needs at least one view, not {views}")
         self.clip, self.augmentation, self.seed, self.device = clip, augmentation, seed, device
@@ -70,5 +72,9 @@ class FeatureBank:
     def views_of(self, positions: Tensor) -> Tensor:
         """Which view each position of the run sees, int64 (B,): a function of seed and position alone."""
         count = len(self.transforms)
-        return torch.tensor([int(torch.randint(count, (), generator=keyed_generator(self.seed, "which view", int(p))))
-                             for p in positions.tolist()])
+        return torch.tensor(
+            [
+                int(torch.randint(count, (), generator=keyed_generator(self.seed, "which view", int(p))))
+                for p in positions.tolist()
+            ]
+        )

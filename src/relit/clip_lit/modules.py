@@ -50,12 +50,24 @@ class PromptInitialisation(L.LightningModule):
 
     bank: FeatureBank
 
-    def __init__(self, context: StageContext, prompts: Callable[..., PromptPair], optimizer: Optimizer,
-                 augmentation: Augmentation, views: int, logit_scale: float) -> None:
+    def __init__(
+        self,
+        context: StageContext,
+        prompts: Callable[..., PromptPair],
+        optimizer: Optimizer,
+        augmentation: Augmentation,
+        views: int,
+        logit_scale: float,
+    ) -> None:
         super().__init__()
         self.clip: FrozenClip = context.clip["prompts"]
         self.prompts = prompts(self.clip, generator=keyed_generator(context.seed, "prompts"))
-        self.optimizer, self.augmentation, self.views, self.logit_scale = optimizer, augmentation, views, logit_scale
+        self.optimizer, self.augmentation, self.views, self.logit_scale = (
+            optimizer,
+            augmentation,
+            views,
+            logit_scale,
+        )
         self.seed = context.seed
 
     def on_fit_start(self) -> None:
@@ -101,16 +113,30 @@ class PromptRefinement(L.LightningModule):
 
     bank: FeatureBank
 
-    def __init__(self, context: StageContext, prompts: Callable[..., PromptPair], optimizer: Optimizer,
-                 augmentation: Augmentation, views: int, margins: list[tuple[float, float]], use_previous: bool,
-                 swap_rounds: bool, logit_scale: float) -> None:
+    def __init__(
+        self,
+        context: StageContext,
+        prompts: Callable[..., PromptPair],
+        optimizer: Optimizer,
+        augmentation: Augmentation,
+        views: int,
+        margins: list[tuple[float, float]],
+        use_previous: bool,
+        swap_rounds: bool,
+        logit_scale: float,
+    ) -> None:
         super().__init__()
         self.clip: FrozenClip = context.clip["prompts"]
         self.prompts = prompts(self.clip, generator=keyed_generator(context.seed, "prompts"))
         self.prompts.load(context.weights["prompts"])
         m0, m1 = margins[min(max(context.round, 1), len(margins)) - 1]
         self.loss = RankingLoss(m0, m1, m1, swap_rounds, logit_scale)
-        self.logit_scale, self.views, self.augmentation, self.optimizer = logit_scale, views, augmentation, optimizer
+        self.logit_scale, self.views, self.augmentation, self.optimizer = (
+            logit_scale,
+            views,
+            augmentation,
+            optimizer,
+        )
         self.seed = context.seed
         self._enhancers = {"result": context.weights["enhancer"]}
         if use_previous and "previous_enhancer" in context.weights:
@@ -127,7 +153,9 @@ class PromptRefinement(L.LightningModule):
             network = self._build_network()
             network.load_state_dict(weights)
             network.eval().to(self.device)
-            self.bank.add(name, photos.backlit, lambda images, network=network: enhance(images, network(images)))
+            self.bank.add(
+                name, photos.backlit, lambda images, network=network: enhance(images, network(images))
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         views = self.bank.views_of(batch["position"])
@@ -137,7 +165,10 @@ class PromptRefinement(L.LightningModule):
         loss = cast("Tensor", self.loss(text, **features))
         self.log("prompt_refinement/loss", loss, prog_bar=True)
         for name, value in features.items():
-            self.log(f"prompt_refinement/S_{name}", negative_similarity(value, text.detach(), self.logit_scale).mean())
+            self.log(
+                f"prompt_refinement/S_{name}",
+                negative_similarity(value, text.detach(), self.logit_scale).mean(),
+            )
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -157,7 +188,9 @@ class EnhancerStage(L.LightningModule):
         identity: Eq. (4) with its layer weights.
     """
 
-    def __init__(self, context: StageContext, optimizer: Optimizer, augmentation: Augmentation, identity: IdentityLoss) -> None:
+    def __init__(
+        self, context: StageContext, optimizer: Optimizer, augmentation: Augmentation, identity: IdentityLoss
+    ) -> None:
         super().__init__()
         self.network = cast("IlluminationNetwork", context.network())
         initialise(self.network, keyed_generator(context.seed, "network"))
@@ -165,7 +198,12 @@ class EnhancerStage(L.LightningModule):
             self.network.load_state_dict(context.weights["enhancer"])
         self.network.to(memory_format=torch.channels_last)
         self.identity_clip: FrozenClip = context.clip["identity"]
-        self.identity, self.optimizer, self.augmentation, self.seed = identity, optimizer, augmentation, context.seed
+        self.identity, self.optimizer, self.augmentation, self.seed = (
+            identity,
+            optimizer,
+            augmentation,
+            context.seed,
+        )
 
     def augmented(self, batch: Batch) -> Tensor:
         """The batch's photographs, (B, 3, S, S) in [0, 1], each under its own transform."""
@@ -216,9 +254,18 @@ class Enhancement(EnhancerStage):
 
     text: Tensor
 
-    def __init__(self, context: StageContext, optimizer: Optimizer, augmentation: Augmentation, identity: IdentityLoss,
-                 prompts: Callable[..., PromptPair | FixedPrompts], identity_weight: float, clip_weight: float, logit_scale: float,
-                 keep_previous: bool) -> None:
+    def __init__(
+        self,
+        context: StageContext,
+        optimizer: Optimizer,
+        augmentation: Augmentation,
+        identity: IdentityLoss,
+        prompts: Callable[..., PromptPair | FixedPrompts],
+        identity_weight: float,
+        clip_weight: float,
+        logit_scale: float,
+        keep_previous: bool,
+    ) -> None:
         super().__init__(context, optimizer, augmentation, identity)
         self.clip: FrozenClip = context.clip["prompts"]
         self.identity_weight, self.clip_weight, self.logit_scale = identity_weight, clip_weight, logit_scale

@@ -35,18 +35,24 @@ class Photograph:
         """
         spec = find_spec(self.package)
         if spec is None or spec.submodule_search_locations is None:
-            raise ConfigurationError(f"The sample scene '{self.name}' comes with {self.package}, which is not installed. "
-                                     "Install it, or use your own photos: data=folders.")
+            raise ConfigurationError(
+                f"The sample scene '{self.name}' comes with {self.package}, which is not installed. "
+                "Install it, or use your own photos: data=folders."
+            )
         path = Path(spec.submodule_search_locations[0]) / self.file
         if not path.is_file():
-            raise ConfigurationError(f"The sample scene '{self.name}' is missing: {path}. Install the pinned versions of "
-                                     "requirements.txt, or use your own photos: data=folders.")
+            raise ConfigurationError(
+                f"The sample scene '{self.name}' is missing: {path}. Install the pinned versions of "
+                "requirements.txt, or use your own photos: data=folders."
+            )
         return path
 
 
 PHOTOGRAPHS = (
     Photograph("coffee", "skimage", "data/coffee.png", "CC0", "input"),
-    Photograph("grace_hopper", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "public domain", "input"),
+    Photograph(
+        "grace_hopper", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "public domain", "input"
+    ),
     Photograph("astronaut", "skimage", "data/astronaut.png", "public domain", "reference"),
     Photograph("flower", "sklearn", "datasets/images/flower.jpg", "CC BY", "reference"),
     Photograph("chelsea", "skimage", "data/chelsea.png", "CC0", "test"),

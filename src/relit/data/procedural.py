@@ -53,7 +53,9 @@ def _background(rng: np.random.Generator, size: int) -> Array:
 def _paint_leaf(rng: np.random.Generator, scene: Array) -> None:
     """Paint one shape over ``scene``: an ellipse, a box or a half plane cut, shaded and textured."""
     size = scene.shape[1]
-    radius = min(size / 2, 3.0 * (1 - rng.uniform()) ** -0.7 * size / 128)  # a power law: few large, many small
+    radius = min(
+        size / 2, 3.0 * (1 - rng.uniform()) ** -0.7 * size / 128
+    )  # a power law: few large, many small
     aspect, angle = rng.uniform(0.4, 1.0), rng.uniform(0, np.pi)
     centre_y, centre_x = rng.uniform(0, size, 2)
     top, left = (max(0, int(c - radius - 1)) for c in (centre_y, centre_x))

@@ -37,10 +37,28 @@ class SamplePhotos(UnpairedPhotos):
         strict: as in :class:`~relit.data.modules.UnpairedPhotos`; nothing here can be unreadable.
     """
 
-    def __init__(self, *, size: int, test_size: int | None, batch_size: int, images: bool, seed: int, crops: int = 64,
-                 procedural: int = 64, num_workers: int = 0, strict: bool = False) -> None:
-        super().__init__(size=size, test_size=test_size, batch_size=batch_size, images=images, seed=seed, num_workers=num_workers,
-                         strict=strict)
+    def __init__(
+        self,
+        *,
+        size: int,
+        test_size: int | None,
+        batch_size: int,
+        images: bool,
+        seed: int,
+        crops: int = 64,
+        procedural: int = 64,
+        num_workers: int = 0,
+        strict: bool = False,
+    ) -> None:
+        super().__init__(
+            size=size,
+            test_size=test_size,
+            batch_size=batch_size,
+            images=images,
+            seed=seed,
+            num_workers=num_workers,
+            strict=strict,
+        )
         self.crops, self.procedural = crops, procedural
 
     def load(self) -> tuple[Photos, Photos, Pairs | None]:
@@ -48,7 +66,11 @@ class SamplePhotos(UnpairedPhotos):
         inputs, names = self._scenes("input")
         dark = backlit(inputs, keyed_generator("sample", "backlit"))
         references, reference_names = self._scenes("reference")
-        return MemoryPhotoSet(list(_bytes(dark)), names), MemoryPhotoSet(list(_bytes(references)), reference_names), self._test()
+        return (
+            MemoryPhotoSet(list(_bytes(dark)), names),
+            MemoryPhotoSet(list(_bytes(references)), reference_names),
+            self._test(),
+        )
 
     def _scenes(self, role: Role) -> tuple[Tensor, list[str]]:
         """Well-lit squares of one role: sRGB (N, 3, size, size) in [0, 1], and their names."""
@@ -92,7 +114,9 @@ def _whole(source: Photograph, long_side: int | None) -> Tensor:
         image = opened.convert("RGB")
     if long_side is not None:
         scale = long_side / max(image.size)
-        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+        image = image.resize(
+            (round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC
+        )
     return pil_to_tensor(image) / 255
 
 

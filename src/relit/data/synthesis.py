@@ -52,8 +52,12 @@ def smooth_field(generator: torch.Generator, count: int, size: tuple[int, int], 
     return F.interpolate(grid, size, mode="bicubic", align_corners=True)
 
 
-def backlight_map(linear: Tensor, generator: torch.Generator, foreground_ev: tuple[float, float],
-                  background_ev: tuple[float, float]) -> Tensor:
+def backlight_map(
+    linear: Tensor,
+    generator: torch.Generator,
+    foreground_ev: tuple[float, float],
+    background_ev: tuple[float, float],
+) -> Tensor:
     """Exposure values, in stops, of backlit versions of ``linear`` (B, 3, H, W): (B, 1, H, W).
 
     Light from behind leaves bright regions bright and the rest in the shade: the shade is where a smooth random field, lowered by the
@@ -61,7 +65,9 @@ def backlight_map(linear: Tensor, generator: torch.Generator, foreground_ev: tup
     """
     count, _, height, width = linear.shape
     luminance = linear.mean(1, keepdim=True).clamp(0, 1)
-    coarse = F.interpolate(F.adaptive_avg_pool2d(luminance, 8), (height, width), mode="bicubic", align_corners=False)
+    coarse = F.interpolate(
+        F.adaptive_avg_pool2d(luminance, 8), (height, width), mode="bicubic", align_corners=False
+    )
     coarse = (coarse - coarse.mean((2, 3), keepdim=True)) / (coarse.std((2, 3), keepdim=True) + 1e-4)
     field = smooth_field(generator, count, (height, width)).to(linear) - coarse + 0.6
     shade = torch.sigmoid(3 * field)
@@ -69,8 +75,12 @@ def backlight_map(linear: Tensor, generator: torch.Generator, foreground_ev: tup
     return shade * low + (1 - shade) * high
 
 
-def backlit(image: Tensor, generator: torch.Generator, foreground_ev: tuple[float, float] = (-3.0, -1.5),
-            background_ev: tuple[float, float] = (-0.7, 0.2)) -> Tensor:
+def backlit(
+    image: Tensor,
+    generator: torch.Generator,
+    foreground_ev: tuple[float, float] = (-3.0, -1.5),
+    background_ev: tuple[float, float] = (-0.7, 0.2),
+) -> Tensor:
     """Backlit 8-bit versions of well-lit photos: sRGB (B, 3, H, W) in [0, 1] in, the same out."""
     linear = to_linear(image)
     ev = backlight_map(linear, generator, foreground_ev, background_ev)

@@ -48,8 +48,14 @@ def share_text(model: open_clip.CLIP, other: open_clip.CLIP) -> None:
 
 def split_weights(weights: dict[str, torch.Tensor], tower: str) -> dict[str, torch.Tensor]:
     """One tower's state dict out of the file that holds both: ``tiny-ViT/visual...``, ``tiny-ResNet/visual...``, ``text/...``."""
-    own = {name.removeprefix(f"{tower}/"): tensor for name, tensor in weights.items() if name.startswith(f"{tower}/")}
-    text = {name.removeprefix("text/"): tensor for name, tensor in weights.items() if name.startswith("text/")}
+    own = {
+        name.removeprefix(f"{tower}/"): tensor
+        for name, tensor in weights.items()
+        if name.startswith(f"{tower}/")
+    }
+    text = {
+        name.removeprefix("text/"): tensor for name, tensor in weights.items() if name.startswith("text/")
+    }
     return own | text
 
 

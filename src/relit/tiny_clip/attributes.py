@@ -78,7 +78,9 @@ def true_of(pictures: Tensor, captions: Tensor) -> Tensor:
 
 def vocabulary() -> list[str]:
     """Every word of the captions and of common light prompts, sorted."""
-    extra = "x of the and or with not normal light lit exposure image photo picture good bad noisy scene".split()
+    extra = (
+        ["x", "of", "the", "and", "or", "with", "not", "normal", "light", "lit", "exposure", "image", "photo", "picture", "good", "bad", "noisy", "scene"]
+    )
     phrases = [phrase for axis in AXES.values() for words in axis for phrase in words]
     return sorted({word for phrase in [*phrases, *TEMPLATES] for word in phrase.split()} | set(extra))
 

@@ -44,15 +44,18 @@ class Camera:
         """A crop of a scene, flipped, turned and with its colour channels shuffled: many scenes out of few."""
         scene = self.scenes[int(torch.randint(len(self.scenes), (), generator=generator))]
         top, left = torch.randint(scene.shape[-1] - self.size + 1, (2,), generator=generator).tolist()
-        crop = scene[:, top:top + self.size, left:left + self.size].float()
+        crop = scene[:, top : top + self.size, left : left + self.size].float()
         turn = int(torch.randint(8, (), generator=generator))
-        crop = torch.rot90(crop, turn % 4, (1, 2)).flip(2) if turn >= 4 else torch.rot90(crop, turn % 4, (1, 2))
+        crop = (
+            torch.rot90(crop, turn % 4, (1, 2)).flip(2) if turn >= 4 else torch.rot90(crop, turn % 4, (1, 2))
+        )
         shuffle = torch.rand((), generator=generator) < 0.5
         return crop[torch.randperm(3, generator=generator)] if shuffle else crop
 
 
 def _draw_classes(generator: torch.Generator) -> Tensor:
     """One class per axis: exposure, light, contrast, colour, sharpness. Ordinary classes of the last three are commonest."""
+
     def pick(weights: list[float]) -> Tensor:
         return torch.multinomial(torch.tensor(weights, dtype=torch.float), 1, generator=generator)[0]
 
@@ -71,7 +74,9 @@ def _develop(linear: Tensor, classes: Tensor, amounts: Tensor, maps: Tensor, noi
     return quantise(_tone(image, contrast, amounts[:, 6:8]))
 
 
-def _exposure_values(linear: Tensor, exposure: Tensor, light: Tensor, amounts: Tensor, maps: Tensor) -> Tensor:
+def _exposure_values(
+    linear: Tensor, exposure: Tensor, light: Tensor, amounts: Tensor, maps: Tensor
+) -> Tensor:
     """Stops per pixel, (B, 1, H, W) or (B, 1, 1, 1) broadcast: even light is one value; backlight spreads around it."""
     low, high = torch.tensor(EXPOSURE_EV)[exposure].unbind(1)
     mean = _column(low + (high - low) * amounts[:, 0])
@@ -84,24 +89,33 @@ def _exposure_values(linear: Tensor, exposure: Tensor, light: Tensor, amounts: T
 
 def _colour(linear: Tensor, colour: Tensor, amounts: Tensor) -> Tensor:
     """White balance and saturation: warm, neutral, cold, grey, vivid."""
-    drift = torch.tensor([0.45, 0.0, -0.45, 0.0, 0.0])[colour] * (0.6 + 0.8 * amounts[:, 0]) + 0.1 * (amounts[:, 1] - 0.5)
+    drift = torch.tensor([0.45, 0.0, -0.45, 0.0, 0.0])[colour] * (0.6 + 0.8 * amounts[:, 0]) + 0.1 * (
+        amounts[:, 1] - 0.5
+    )
     gains = torch.exp(torch.stack([drift, torch.zeros_like(drift), -drift], 1))
     gains = gains / (gains * LUMA).sum(1, keepdim=True)
-    saturation = torch.tensor([0.9, 0.8, 0.9, 0.0, 1.5])[colour] + torch.tensor([0.3, 0.4, 0.3, 0.08, 0.5])[colour] * amounts[:, 2]
+    saturation = (
+        torch.tensor([0.9, 0.8, 0.9, 0.0, 1.5])[colour]
+        + torch.tensor([0.3, 0.4, 0.3, 0.08, 0.5])[colour] * amounts[:, 2]
+    )
     grey = (linear * LUMA[None, :, None, None]).sum(1, keepdim=True)
     return ((grey + _column(saturation) * (linear - grey)) * gains[:, :, None, None]).clamp(min=0)
 
 
 def _tone(image: Tensor, contrast: Tensor, amounts: Tensor) -> Tensor:
     """A tone curve in sRGB that keeps the mean: contrast about it, plus the small spread that cameras have."""
-    gain = _column(torch.tensor([0.5, 0.9, 1.35])[contrast] + torch.tensor([0.2, 0.2, 0.5])[contrast] * amounts[:, 0])
+    gain = _column(
+        torch.tensor([0.5, 0.9, 1.35])[contrast] + torch.tensor([0.2, 0.2, 0.5])[contrast] * amounts[:, 0]
+    )
     mean = image.mean((1, 2, 3), keepdim=True)
     return (mean + gain * (image - mean)).clamp(1e-6, 1) ** _column(torch.exp(0.3 * (amounts[:, 1] - 0.5)))
 
 
 def _blur(linear: Tensor) -> Tensor:
     """A wide soft blur: down to a sixth and back."""
-    return F.interpolate(F.avg_pool2d(linear, 6, ceil_mode=True), linear.shape[-2:], mode="bilinear", align_corners=False)
+    return F.interpolate(
+        F.avg_pool2d(linear, 6, ceil_mode=True), linear.shape[-2:], mode="bilinear", align_corners=False
+    )
 
 
 def _column(values: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -13,10 +13,22 @@ from torch.utils.data import DataLoader, Dataset
 
 from relit.data.sampling import PositionSampler
 from relit.keyed import keyed_generator
-from relit.tiny_clip.architecture import IMAGE_MEAN, IMAGE_SIZE, IMAGE_STD, VISION, build, join_weights, share_text, tokenizer
+from relit.tiny_clip.architecture import (
+    IMAGE_MEAN,
+    IMAGE_SIZE,
+    IMAGE_STD,
+    VISION,
+    build,
+    join_weights,
+    share_text,
+    tokenizer,
+)
 from relit.tiny_clip.attributes import caption, true_of
 from relit.tiny_clip.camera import Camera
 from relit.tiny_clip.scenes import scene_pool
+
+if TYPE_CHECKING:
+    from relit.stages import StageContext
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, true: Tensor, logit_scale: Tensor) -> Tensor:
@@ -46,9 +58,17 @@ class LightPictures(Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, positions: list[int]) -> dict[str, Tensor]:
         images, classes = self.camera(positions)
-        described = [caption(row, keyed_generator(self.seed, "caption", p)) for row, p in zip(classes, positions, strict=True)]
+        described = [
+            caption(row, keyed_generator(self.seed, "caption", p))
+            for row, p in zip(classes, positions, strict=True)
+        ]
         tokens = self.tokenizer([text for text, _ in described])
-        return {"image": images, "classes": classes, "tokens": tokens, "named": torch.stack([named for _, named in described])}
+        return {
+            "image": images,
+            "classes": classes,
+            "tokens": tokens,
+            "named": torch.stack([named for _, named in described]),
+        }
 
 
 class LightPicturesData(L.LightningDataModule):
@@ -56,7 +76,13 @@ class LightPicturesData(L.LightningDataModule):
 
     def __init__(self, batch_size: int, crops: int, procedural: int, scene_size: int, seed: int) -> None:
         super().__init__()
-        self.batch_size, self.crops, self.procedural, self.scene_size, self.seed = batch_size, crops, procedural, scene_size, seed
+        self.batch_size, self.crops, self.procedural, self.scene_size, self.seed = (
+            batch_size,
+            crops,
+            procedural,
+            scene_size,
+            seed,
+        )
         self.camera: Camera | None = None
 
     def setup(self, stage: str) -> None:
@@ -67,7 +93,9 @@ class LightPicturesData(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         assert self.camera is not None, "setup() has not run"
         trainer = self.trainer
-        start, rank, world = (trainer.global_step, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
+        start, rank, world = (
+            (trainer.global_step, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
+        )
         sampler = PositionSampler(self.batch_size, start_step=start, rank=rank, world_size=world)
         return DataLoader(LightPictures(self.camera, self.seed), batch_sampler=sampler, collate_fn=_as_is)
 
@@ -76,19 +104,23 @@ class ContrastiveLight(L.LightningModule):
     """Both image towers and the shared text tower, trained together on the same pictures.
 
     Args:
+        context: the stage's place in the run; its seed draws the initial weights.
         optimizer: called with the parameters.
         scheduler: called with the optimizer; stepped every step.
-        seed: seeds the initial weights.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, optimizer: Callable[..., torch.optim.Optimizer],
-                 scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler], seed: int) -> None:
+    def __init__(
+        self,
+        context: StageContext,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+    ) -> None:
         super().__init__()
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manual_seed(context.seed)
             self.models = torch.nn.ModuleDict({tower: build(tower) for tower in VISION})
         first, *others = self.models.values()
         for model in others:
@@ -121,7 +153,10 @@ class ContrastiveLight(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.optimizer(self.parameters())
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"},
+        }
 
     def handover(self) -> dict[str, dict[str, Tensor]]:
         """The weights that :func:`relit.tiny_clip.architecture.split_weights` reads."""
@@ -129,8 +164,11 @@ class ContrastiveLight(L.LightningModule):
         return {"tiny_clip": {name: tensor.cpu() for name, tensor in join_weights(models).items()}}
 
 
-def warmup_cosine(optimizer: torch.optim.Optimizer, warmup: int, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+def warmup_cosine(
+    optimizer: torch.optim.Optimizer, warmup: int, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
     """A linear rise over ``warmup`` steps, then a half cosine to 1 % at ``steps``."""
+
     def factor(step: int) -> float:
         rise = min(1.0, (step + 1) / warmup)
         progress = min(1.0, max(0.0, (step - warmup) / max(1, steps - warmup)))

@@ -25,12 +25,14 @@ def scene_pool(crops: int, procedural: int, size: int, seed: int) -> Tensor:
         seed: the run's seed.
     """
     sources = [*photographs("input"), *photographs("reference")]
-    photos = [_photo_crop(sources[i % len(sources)], size, keyed_generator(seed, "crop", i)) for i in range(crops)]
+    photos = [
+        photo_crop(sources[i % len(sources)], size, keyed_generator(seed, "crop", i)) for i in range(crops)
+    ]
     rendered = [procedural_scene(size, seed, i).half() for i in range(procedural)]
     return torch.stack([*photos, *rendered])
 
 
-def _photo_crop(photograph: Photograph, size: int, generator: torch.Generator) -> Tensor:
+def photo_crop(photograph: Photograph, size: int, generator: torch.Generator) -> Tensor:
     """A random square of 40 to 100 % of the short side, resized, in linear light."""
     with Image.open(photograph.path()) as opened:
         image = opened.convert("RGB")

@@ -36,9 +36,13 @@ class WordTokenizer:
         words = re.findall(r"[a-z]+", text.lower())
         unknown = [word for word in words if word not in self.index]
         if unknown:
-            raise ConfigurationError(f"The embedded CLIP does not know {', '.join(map(repr, unknown))} (in {text!r}). It knows: "
-                                     f"{' '.join(self.index)}. Use these words, or a full CLIP: clip=openai.")
+            raise ConfigurationError(
+                f"The embedded CLIP does not know {', '.join(map(repr, unknown))} (in {text!r}). It knows: "
+                f"{' '.join(self.index)}. Use these words, or a full CLIP: clip=openai."
+            )
         row = [self.start, *(self.index[word] for word in words), self.end]
         if len(row) > self.context_length:
-            raise ConfigurationError(f"{text!r} has {len(words)} words; at most {self.context_length - 2} fit.")
+            raise ConfigurationError(
+                f"{text!r} has {len(words)} words; at most {self.context_length - 2} fit."
+            )
         return row + [0] * (self.context_length - len(row))
