@@ -13,14 +13,23 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+try:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
-from relit.errors import ConfigurationError
+    from relit.errors import ConfigurationError
+except ModuleNotFoundError as missing:
+    print(
+        f"train.py: {sys.executable} has no package {missing.name!r}\n"
+        "`make quickstart` (or `make test`) sets up .venv; then call .venv/bin/python train.py, "
+        "or activate it first: source .venv/bin/activate",
+        file=sys.stderr,
+    )
+    raise SystemExit(2) from None
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +70,10 @@ def _train(cfg: DictConfig) -> float | None:
     from relit.stages import run_stages
 
     keep_large_allocations()
-    return _monitored(run_stages(cfg), cfg.monitor)
+    metrics = run_stages(cfg)
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return _monitored(metrics, cfg.monitor)
 
 
 def _monitored(metrics: Mapping[str, float], name: str | None) -> float | None:

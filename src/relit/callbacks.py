@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -65,7 +65,8 @@ class StageProgressBar(ProgressBar):
         if self._bar is None or self._bar.disable:
             return
         self._bar.total = trainer.max_steps
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        # set by Trainer's logger connector, out of mypy's sight
+        if trainer.global_step % cast(Any, trainer).log_every_n_steps == 0:
             metrics = self.get_metrics(trainer, pl_module)
             metrics.pop("v_num", None)
             self._bar.set_postfix(metrics, refresh=False)

@@ -1,7 +1,8 @@
 """Frozen CLIP: a dependency of the modules that use it, not a passenger in them.
 
-The open_clip model is hidden from ``parameters()`` and ``state_dict()``: it is never trained and never enters a checkpoint, but it moves
-between devices with the module that holds it. Preprocessing (resize, normalise) is batched and differentiable, so gradients reach the pixels.
+The open_clip model is hidden from ``parameters()`` and ``state_dict()``: it is never trained and never enters
+a checkpoint, but it moves between devices with the module that holds it. Preprocessing (resize, normalise) is
+batched and differentiable, so gradients reach the pixels.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class FrozenClip(nn.Module):
         std: per-channel standard deviation of CLIP's preprocessing.
         antialias: smooth before reducing to the tower's size (CLIP-LIT's release does not).
     """
+
+    # hidden from nn.Module's registers, so mypy is told here what they are
+    _model: Any
+    _mean: Tensor
+    _std: Tensor
 
     def __init__(
         self,
@@ -94,7 +100,10 @@ class FrozenClip(nn.Module):
         return int(self._text.token_embedding.weight.shape[1])
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Resize (bilinear) to the tower's size and normalise; (B, 3, H, W) in [0, 1] to (B, 3, h, w). Gradients pass."""
+        """Resize (bilinear) to the tower's size and normalise: (B, 3, H, W) in [0, 1] to (B, 3, h, w).
+
+        Gradients pass.
+        """
         if tuple(images.shape[-2:]) != self.image_size:
             images = F.interpolate(
                 images, self.image_size, mode="bilinear", antialias=self.antialias, align_corners=False
@@ -111,15 +120,15 @@ class FrozenClip(nn.Module):
         return self.encode_embeddings(embeddings, eot)
 
     def token_embeddings(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Token embeddings (P, context length, W), before positions are added, and the EOT positions, int64 (P,)."""
+        """Token embeddings (P, context length, W) without positions, and the place of EOT, int64 (P,)."""
         tokens = self.tokenizer(texts).to(self._text.token_embedding.weight.device)
         return self._text.token_embedding(tokens), tokens.argmax(-1)
 
     def encode_embeddings(self, embeddings: Tensor, eot: Tensor) -> Tensor:
         """Unit-norm text features (P, D) of token embeddings (P, L, W) with the end of text at ``eot`` (P,).
 
-        The tower is causal: positions after EOT do not influence it, so ``L`` may be anything from ``max(eot) + 1`` up to the
-        context length, with the same result.
+        The tower is causal: positions after EOT do not influence it, so any ``L`` from ``max(eot) + 1`` up to
+        the context length gives the same result.
         """
         text, length = self._text, embeddings.shape[1]
         x = embeddings + text.positional_embedding[:length].to(embeddings)
@@ -135,12 +144,16 @@ class FrozenClip(nn.Module):
 
         Raises:
             TypeError: the image tower has no transformer blocks.
+            ValueError: it has no such block.
         """
         visual = self._model.visual
         if not hasattr(visual, "transformer"):
             raise TypeError(
                 f"{self.identity.model} has no transformer blocks; ask for stage_features, or use a ViT."
             )
+        count = len(visual.transformer.resblocks)
+        if not all(1 <= block <= count for block in blocks):
+            raise ValueError(f"{self.identity.model} has blocks 1 to {count}, not {list(blocks)}.")
         out = visual.forward_intermediates(
             self.preprocess(images),
             indices=[block - 1 for block in blocks],
@@ -149,7 +162,9 @@ class FrozenClip(nn.Module):
             output_fmt="NLC",
             output_extra_tokens=True,
         )
-        return [tokens[:, 0] for tokens in out["image_intermediates_prefix"]]
+        # open_clip gives them in the tower's order, each once
+        found = dict(zip(sorted(set(blocks)), out["image_intermediates_prefix"], strict=True))
+        return [found[block][:, 0] for block in blocks]
 
     def stage_features(self, images: Tensor) -> list[Tensor]:
         """The five feature maps (B, C_l, H_l, W_l) behind stem and layers 1 to 4 (ResNet towers).

@@ -1,8 +1,8 @@
 """Where a frozen CLIP comes from: the embedded weights, a tag of open_clip, or a local file.
 
-OpenAI's weights were trained with QuickGELU. Loaded into a model with GELU they give features that look plausible and are wrong, so
-nothing is assumed: a tag says which activation it needs, and a local file must show it (its format, a configuration beside it, the
-model's name) or the user must.
+OpenAI's weights were trained with QuickGELU. Loaded into a model with GELU they give features that look
+plausible and are wrong, so nothing is assumed: a tag says which activation it needs, and a local file must
+show it (its format, a configuration beside it, the model's name) or the user must.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import open_clip
 import torch
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.utils import get_session
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -24,6 +26,8 @@ from relit.errors import ConfigurationError
 from relit.tiny_clip import architecture as tiny
 
 EMBEDDED_FILE = "tiny_clip.safetensors"
+REACH_SECONDS = 10
+"""How long the hub may take to answer at all; its own client would try again for up to ten minutes."""
 
 
 def load_clip(
@@ -32,15 +36,16 @@ def load_clip(
     """Load a CLIP and freeze it.
 
     Args:
-        model: a model of open_clip (``ViT-B-32``, ``RN101``), or an embedded tower (``tiny-ViT``, ``tiny-ResNet``).
-        pretrained: ``embedded``, a tag of open_clip (``openai``), or the path of a local file; for the embedded towers also the
-            path of a ``tiny_clip.safetensors`` that you trained.
+        model: a model of open_clip (``ViT-B-32``, ``RN101``), or an embedded tower (``tiny-ViT``,
+            ``tiny-ResNet``).
+        pretrained: ``embedded``, a tag of open_clip (``openai``), or the path of a local file; for the
+            embedded towers also the path of a ``tiny_clip.safetensors`` that you trained.
         quick_gelu: the activation a local file was trained with, where the file cannot show it.
         antialias: smooth before reducing images to the tower's size.
 
     Raises:
-        ConfigurationError: unknown model or tag, weights that cannot be reached or do not fit, or an activation that is
-            contradicted or unknown.
+        ConfigurationError: unknown model or tag, weights that cannot be reached or do not fit, or an
+            activation that is contradicted or unknown.
     """
     if model in tiny.VISION:
         return _embedded(model, pretrained, antialias)
@@ -56,8 +61,10 @@ def load_clip(
     else:
         raise ConfigurationError(
             f"clip: {pretrained!r} is neither a file nor a tag of {model}. Tags: "
-            f"{', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'}. Without weights at hand use clip=tiny."
+            f"{', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'}. "
+            "Without weights at hand use clip=tiny."
         )
+    _check_text_tower(network, model)
     source = Path(pretrained).name if Path(pretrained).is_file() else pretrained
     return FrozenClip(
         network,
@@ -77,11 +84,7 @@ def _embedded(tower: str, pretrained: str, antialias: bool) -> FrozenClip:
             "python train.py experiment=tiny_clip."
         )
     model = tiny.build(tower)
-    _fit(
-        model,
-        {name: tensor.float() for name, tensor in tiny.split_weights(load_file(path), tower).items()},
-        path,
-    )
+    _fit(model, tiny.split_weights(_read(path), tower), path)
     identity = ClipIdentity(tower, "embedded" if pretrained == "embedded" else path.name, _digest(model))
     return FrozenClip(model, tiny.tokenizer(), identity, tiny.IMAGE_MEAN, tiny.IMAGE_STD, antialias)
 
@@ -89,23 +92,39 @@ def _embedded(tower: str, pretrained: str, antialias: bool) -> FrozenClip:
 def _from_tag(model: str, tag: str) -> Any:
     config = open_clip.get_pretrained_cfg(model, tag)
     try:
+        if config.get("hf_hub"):
+            _check_reach(str(config["hf_hub"]))
         return open_clip.create_model(model, pretrained=tag, force_quick_gelu=bool(config.get("quick_gelu")))
     except Exception as error:  # whatever the hub, the network or the cache raises, the remedy is the same
-        where = config.get("hf_hub") or config.get("url")
         raise ConfigurationError(
-            f"clip: could not fetch {model} '{tag}' from {where}: {type(error).__name__}: {error}\n"
-            "Fetch that file on a machine with access, copy it here, and set the node's pretrained=/path/to/file "
-            "(clip.prompts.pretrained, clip.identity.pretrained); or set clip=tiny, which needs no download."
+            f"clip: could not fetch {model} '{tag}' from {_source(config)}: {type(error).__name__}: {error}\n"
+            "Fetch that file on a machine with access, copy it here, and set the node's "
+            "pretrained=/path/to/file (clip.prompts.pretrained, clip.identity.pretrained); "
+            "or set clip=tiny, which needs no download."
         ) from error
+
+
+def _source(config: dict[str, Any]) -> str:
+    """The page or file that a tag's weights come from, as a browser takes it."""
+    hub = str(config.get("hf_hub") or "").strip("/")
+    return f"{constants.ENDPOINT}/{hub}" if hub else str(config.get("url"))
+
+
+def _check_reach(hub: str) -> None:
+    """Raise soon where weights are neither stored here nor within reach."""
+    repository, _, name = hub.rpartition("/")
+    names = [name] if name else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+    if not any(isinstance(try_to_load_from_cache(repository, file), str) for file in names):
+        get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
 
 
 def _from_file(model: str, path: Path, quick_gelu: bool | None) -> Any:
     shown = _shown_activation(model, path)
     if shown is None and quick_gelu is None:
         raise ConfigurationError(
-            f"clip: nothing in {path} tells which activation its weights were trained with, and the wrong one silently gives wrong "
-            "features. Set quick_gelu: true (all of OpenAI's weights, DFN) or false (LAION, DataComp) on this clip node, or use "
-            f"the model name {model}-quickgelu."
+            f"clip: nothing in {path} tells which activation its weights were trained with, and the wrong "
+            "one silently gives wrong features. Set quick_gelu: true (all of OpenAI's weights, DFN) or false "
+            f"(LAION, DataComp) on this clip node, or use the model name {model}-quickgelu."
         )
     if shown is not None and quick_gelu is not None and shown != quick_gelu:
         raise ConfigurationError(
@@ -114,22 +133,35 @@ def _from_file(model: str, path: Path, quick_gelu: bool | None) -> Any:
         )
     activation = quick_gelu if shown is None else shown
     network = open_clip.create_model(model, pretrained=None, force_quick_gelu=bool(activation))
-    try:
-        state = _read(path)
-    except Exception as error:
-        raise ConfigurationError(f"clip: cannot read {path}: {type(error).__name__}: {error}") from error
-    _fit(network, state, path)
+    _fit(network, _read(path), path)
     return network.float()
 
 
 def _shown_activation(model: str, path: Path) -> bool | None:
-    """Whether model name, neighbouring configuration or file format show QuickGELU (True), GELU (False) or nothing (None)."""
-    beside = path.with_name("open_clip_config.json")
-    if beside.is_file():
-        return bool(json.loads(beside.read_text())["model_cfg"].get("quick_gelu", False))
-    if _is_torchscript(path):  # only OpenAI published CLIP in this format
+    """Whether name, neighbouring configuration or format show QuickGELU (True), GELU (False) or nothing."""
+    shown = _neighbour_shows(path)
+    if open_clip.get_model_config(model).get("quick_gelu", False):
+        if shown is False:
+            raise ConfigurationError(
+                f"clip: {model} has QuickGELU, but the open_clip_config.json beside {path} says that its "
+                f"weights were trained without. Set model: {model.removesuffix('-quickgelu')}."
+            )
         return True
-    return True if "quickgelu" in model.lower() else None
+    if shown is None and _is_torchscript(path):  # only OpenAI published CLIP in this format
+        return True
+    return shown
+
+
+def _neighbour_shows(path: Path) -> bool | None:
+    beside = path.with_name("open_clip_config.json")
+    if not beside.is_file():
+        return None
+    try:
+        return bool(json.loads(beside.read_text())["model_cfg"].get("quick_gelu", False))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"clip: {beside} is no configuration of open_clip ({error!r}). Mend or remove it."
+        ) from error
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -140,18 +172,24 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors, a TorchScript archive or a plain checkpoint; nothing is unpickled but tensors."""
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    if _is_torchscript(path):
-        state: Any = torch.jit.load(path, map_location="cpu").state_dict()
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
+    """A state dict from safetensors, TorchScript or a plain checkpoint; nothing but tensors is unpickled."""
+    try:
+        state = _state(path)
+    except Exception as error:  # each format has its own exceptions, and the remedy is the same
+        raise ConfigurationError(f"clip: cannot read {path}: {type(error).__name__}: {error}") from error
     unwanted = {"input_resolution", "context_length", "vocab_size"}
     return {
         name.removeprefix("module."): tensor.float() for name, tensor in state.items() if name not in unwanted
     }
+
+
+def _state(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if _is_torchscript(path):
+        return torch.jit.load(path, map_location="cpu").state_dict()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return state.get("state_dict", state)
 
 
 def _fit(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -162,6 +200,18 @@ def _fit(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         raise ConfigurationError(
             f"clip: {path} does not fit the model: {' '.join(line.strip() for line in first)}"
         ) from error
+
+
+def _check_text_tower(network: Any, model: str) -> None:
+    """Prompts end at EOT, so the tower must be causal and its feature read there."""
+    text = getattr(network, "text", network)
+    pooling = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
+    causal = getattr(text, "attn_mask", None) is not None and getattr(text, "cls_emb", None) is None
+    if pooling != "argmax" or not causal:
+        raise ConfigurationError(
+            f"clip: the text tower of {model} is not causal or is not read at the end of text (SigLIP, "
+            "MobileCLIP, CoCa), and prompts need that. Use a CLIP such as ViT-B-32, ViT-L-14 or RN101."
+        )
 
 
 def _digest(model: nn.Module) -> str:

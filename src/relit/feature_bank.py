@@ -1,8 +1,9 @@
 """CLIP features of augmented photographs, computed once per stage.
 
-Prompts are trained on image features alone, and CLIP is frozen, so a photograph need not be encoded again at every step. The bank holds K
-views of every photograph. View k is one transform drawn once and applied to *all* photographs, so that a backlit photo, its enhanced
-result and the one before stay aligned. It replaces fresh augmentation by K stored draws: faster, and not the same.
+Prompts are trained on image features alone, and CLIP is frozen, so a photograph need not be encoded again at
+every step. The bank holds K views of every photograph. View k is one transform drawn once and applied to
+*all* photographs, so that a backlit photo, its enhanced result and the one before stay aligned. It replaces
+fresh augmentation by K stored draws: faster, and not the same.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class FeatureBank:
         Args:
             name: what to ask for later.
             photos: uint8 photographs of one size.
-            develop: applied to the photographs (B, 3, S, S) in [0, 1] before the view is taken, such as the enhancement.
+            develop: applied to the photographs (B, 3, S, S) in [0, 1] before the view is taken, such as the
+                enhancement.
         """
         encoded = []
         for first in range(0, len(photos), BATCH):

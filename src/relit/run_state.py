@@ -103,6 +103,10 @@ def open_run(run_dir: Path, config: Mapping[str, Any], *, fresh: bool) -> RunSta
         write_state(run_dir, state)
         return state
     state = read_state(run_dir)
+    if not state.finished and not any(run_dir.glob("stages/*/checkpoints/*")):
+        # a run that ended before it trained, by a wrong path say, binds nobody to its settings
+        state.settings = settings
+        write_state(run_dir, state)
     _refuse_other_settings(run_dir, state.settings, settings)
     return state
 

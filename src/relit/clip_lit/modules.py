@@ -1,11 +1,13 @@
 """The stages of CLIP-LIT as LightningModules: thin wiring of prompts, network, losses and frozen CLIPs.
 
-Each stage trains every parameter it holds and hands over what it learned by name: ``prompts``, ``enhancer``, ``previous_enhancer``.
+Each stage trains every parameter it holds and hands over what it learned by name: ``prompts``, ``enhancer``,
+``previous_enhancer``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 Optimizer = Callable[..., torch.optim.Optimizer]
 Batch = Mapping[str, Tensor]
+Prompts = Callable[..., PromptPair] | FixedPrompts
+"""What builds the prompt pair, called with the text tower and a generator; or two phrases."""
 
 
 class PromptInitialisation(L.LightningModule):
@@ -153,9 +157,7 @@ class PromptRefinement(L.LightningModule):
             network = self._build_network()
             network.load_state_dict(weights)
             network.eval().to(self.device)
-            self.bank.add(
-                name, photos.backlit, lambda images, network=network: enhance(images, network(images))
-            )
+            self.bank.add(name, photos.backlit, partial(_enhanced_by, network))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         views = self.bank.views_of(batch["position"])
@@ -238,7 +240,7 @@ class SelfReconstruction(EnhancerStage):
 
 
 class Enhancement(EnhancerStage):
-    """Train the network towards the positive prompt: CLIP-LIT Eq. (3)-(5). Tuning after a refinement is the same.
+    """CLIP-LIT Eq. (3)-(5): train the network towards the positive prompt. Tuning in the rounds is the same.
 
     Args:
         context: as in :class:`EnhancerStage`; also brings the prompts.
@@ -260,7 +262,7 @@ class Enhancement(EnhancerStage):
         optimizer: Optimizer,
         augmentation: Augmentation,
         identity: IdentityLoss,
-        prompts: Callable[..., PromptPair | FixedPrompts],
+        prompts: Prompts,
         identity_weight: float,
         clip_weight: float,
         logit_scale: float,
@@ -270,11 +272,11 @@ class Enhancement(EnhancerStage):
         self.clip: FrozenClip = context.clip["prompts"]
         self.identity_weight, self.clip_weight, self.logit_scale = identity_weight, clip_weight, logit_scale
         self._previous = context.weights.get("enhancer") if keep_previous else None
-        self._prompts = (prompts, context)
+        self._prompts, self._weights = prompts, context.weights
         self.register_buffer("text", torch.empty(0), persistent=False)
 
     def on_fit_start(self) -> None:
-        self.text = text_features(self.clip, *self._prompts)
+        self.text = text_features(self.clip, self._prompts, self._weights)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images = self.augmented(batch)
@@ -292,12 +294,18 @@ class Enhancement(EnhancerStage):
 
 
 @torch.no_grad()
-def text_features(clip: FrozenClip, prompts: Callable[..., Any], context: StageContext) -> Tensor:
-    """Features (2, D) of the prompt pair that was handed over, or of fixed phrases."""
-    pair = prompts(clip, generator=keyed_generator(context.seed, "prompts"))
-    if isinstance(pair, PromptPair):
-        pair.load(context.weights["prompts"])
+def text_features(clip: FrozenClip, prompts: Prompts, weights: Weights) -> Tensor:
+    """Features (2, D), negative first, of the prompt pair that was handed over, or of fixed phrases."""
+    if isinstance(prompts, FixedPrompts):
+        return cast("Tensor", prompts(clip))
+    # what the pair starts from is replaced at once, so any generator will do
+    pair = prompts(clip, generator=torch.Generator())
+    pair.load(weights["prompts"])
     return cast("Tensor", pair(clip))
+
+
+def _enhanced_by(network: torch.nn.Module, images: Tensor) -> Tensor:
+    return enhance(images, network(images))
 
 
 def _photos(module: L.LightningModule) -> UnpairedPhotos:

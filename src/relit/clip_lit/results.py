@@ -15,11 +15,12 @@ from torch import Tensor
 from relit.atomic import atomic_write
 from relit.clip import FrozenClip
 from relit.clip_lit.losses import negative_similarity
+from relit.clip_lit.modules import text_features
 from relit.clip_lit.network import enhance
-from relit.clip_lit.prompts import FixedPrompts, PromptPair
 from relit.data.photo import write_png
 from relit.grids import comparison
 from relit.metrics import PairMetrics, round_to_8_bits
+from relit.plan import expand_plan
 from relit.weights import write_weights
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 def save_weights(context: RunContext) -> None:
-    """Write ``weights.safetensors``: enhancer and prompts, the network's configuration and which CLIPs trained them."""
-    kept = {name: context.weights[name] for name in ("enhancer", "prompts") if name in context.weights}
+    """Write ``weights.safetensors``: enhancer, prompts, the network's configuration, the CLIPs' names."""
+    kept: dict[str, dict[str, Tensor]] = {
+        name: context.weights[name] for name in ("enhancer", "prompts") if name in context.weights
+    }
     clips = {role: cast("FrozenClip", clip).identity.as_dict() for role, clip in context.clip.items()}
     metadata = {
         "method": "clip_lit",
@@ -46,13 +49,14 @@ def save_weights(context: RunContext) -> None:
 
 
 def evaluate(context: RunContext, samples: int) -> dict[str, float]:
-    """Enhance the test photographs, or backlit training ones where there is no test set; print and write what was found.
+    """Enhance the test photographs, or backlit training ones where there is no test set; report the figures.
 
-    Writes ``metrics.json`` and, for the first ``samples`` photographs, grids before | after | reference in ``samples/``.
+    Writes ``metrics.json`` and, for the first ``samples`` photographs, grids before | after | reference in
+    ``samples/``.
 
     Returns:
-        ``psnr`` and ``ssim`` of the results, ``input_psnr`` and ``input_ssim``, and ``S``, ``input_S``: the mean negative
-        similarity; what needs references is left out where there are none.
+        ``psnr`` and ``ssim`` of the results, ``input_psnr`` and ``input_ssim``, and ``S``, ``input_S``: the
+        mean negative similarity; what needs references is left out where there are none.
     """
     photos = cast("UnpairedPhotos", context.datamodule)
     photos.setup("test")
@@ -108,7 +112,7 @@ class _Scores:
 
     @torch.no_grad()
     def add(self, image: Tensor, reference: Tensor | None) -> Tensor:
-        """Enhance one photograph (1, 3, H, W) in [0, 1]; return the result, rounded to 8 bits as a file would be."""
+        """Enhance one photograph (1, 3, H, W) in [0, 1]; return the result, rounded to 8 bits."""
         result = round_to_8_bits(enhance(image, self.network(image)))
         found = {"input": image, "result": result}
         for name, picture in found.items():
@@ -148,7 +152,7 @@ class _Scores:
 
 
 def _photographs(photos: UnpairedPhotos, samples: int) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """Name, input and reference (1, 3, H, W) in [0, 1] of every test pair; or the first training photographs."""
+    """Name, input and reference (1, 3, H, W) in [0, 1] of all test pairs, or of the first training photos."""
     if photos.test is None:
         for i in range(min(samples, len(photos.backlit))):
             yield photos.backlit.names[i], photos.backlit[i][None].float() / 255, None
@@ -159,18 +163,13 @@ def _photographs(photos: UnpairedPhotos, samples: int) -> Iterator[tuple[str, Te
         yield Path(pair["name"]).name, pair["input"][None].float() / 255, reference
 
 
-@torch.no_grad()
 def _prompts_of_run(context: RunContext, clip: FrozenClip) -> Tensor:
-    """Features of the last prompts: those that were learned, or the fixed phrases of the ablation."""
+    """Features of the prompts that the last stage with prompts held: learned ones, or fixed phrases."""
     from relit.stages import build
 
-    node = next(
-        stage["module"]["prompts"] for stage in context.cfg["stage"].values() if "prompts" in stage["module"]
-    )
-    pair = build(node)(clip, generator=torch.Generator()) if "phrases" not in node else build(node)()
-    if isinstance(pair, PromptPair):
-        pair.load(context.weights["prompts"])
-    return cast("PromptPair | FixedPrompts", pair)(clip)
+    stages = [context.cfg["stage"][planned.name]["module"] for planned in expand_plan(context.cfg["plan"])]
+    node = next(module["prompts"] for module in reversed(stages) if "prompts" in module)
+    return text_features(clip, build(node), context.weights)
 
 
 def _flat(report: dict[str, Any]) -> dict[str, float]:

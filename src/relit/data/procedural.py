@@ -1,8 +1,8 @@
 """Procedural scenes: dead leaves with sky, shading and texture, rendered in linear light.
 
-A dead-leaves picture (shapes of power-law sizes that hide one another) has edges, occlusions and a spectrum close to those of
-natural photographs. With a background gradient, a shading per shape, a coarse texture and an even global exposure it serves as a
-well-exposed scene without any photograph.
+A dead-leaves picture (shapes of power-law sizes that hide one another) has edges, occlusions and a spectrum
+close to those of natural photographs. With a background gradient, a shading per shape, a coarse texture and
+an even global exposure it serves as a well-exposed scene without any photograph.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from relit.keyed import keyed_seed
 Array = NDArray[np.float32]
 
 LOG_AVERAGE = 0.16
-"""Log-average luminance of a rendered scene, in linear light with white at 1: photography's middle grey, a little lower."""
+"""Log-average luminance of a rendered scene, in linear light with white at 1: a little under middle grey."""
 
 
 def procedural_scene(size: int, *key: int | str) -> Tensor:
     """Render one well-exposed scene, a function of ``key`` alone.
 
     Returns:
-        float32 (3, size, size), linear light, non-negative; highlights may exceed 1 (a sensor would clip them).
+        float32 (3, size, size), linear light, non-negative; highlights may exceed 1 (a sensor clips them).
     """
     rng = np.random.default_rng(keyed_seed("procedural_scene", *key))
     scene = _background(rng, size)

@@ -1,7 +1,7 @@
-"""The embedded sample data: bundled photographs and procedural scenes with backlit versions made in linear light.
+"""The embedded sample data: bundled photographs and procedural scenes, made backlit in linear light.
 
-Scenes that serve as inputs, as unpaired well-lit references and for the test are disjoint. A few photographs give many crops, so the
-figures measured on them tell that the method works here, not how it compares.
+Scenes that serve as inputs, as unpaired well-lit references and for the test are disjoint. A few photographs
+give many crops, so the figures measured on them tell that the method works here, not how it compares.
 """
 
 from __future__ import annotations

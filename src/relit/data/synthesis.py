@@ -1,8 +1,8 @@
 """Exposure faults, made in linear light and with a camera's order of events.
 
-Scene radiance is scaled (one exposure value for the photo, or a map of them for a backlit one), the sensor adds shot and read
-noise, clips at white, and the result is encoded as sRGB with 8 bits. All functions are batched and run on the device of their input;
-random numbers come from the generator that is handed over.
+Scene radiance is scaled (one exposure value for the photo, or a map of them for a backlit one), the sensor
+adds shot and read noise, clips at white, and the result is encoded as sRGB with 8 bits. All functions are
+batched and run on the device of their input; random numbers come from the generator that is handed over.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def to_srgb(linear: Tensor) -> Tensor:
 
 
 def expose(linear: Tensor, ev: Tensor) -> Tensor:
-    """Scale radiance by 2**ev. ``ev`` in stops broadcasts against ``linear`` (B, 3, H, W): (B, 1, 1, 1) or a map (B, 1, H, W)."""
+    """Scale radiance (B, 3, H, W) by 2**ev; ``ev`` in stops, (B, 1, 1, 1) or a map (B, 1, H, W)."""
     return linear * torch.exp2(ev)
 
 
@@ -47,7 +47,7 @@ def quantise(image: Tensor) -> Tensor:
 
 
 def smooth_field(generator: torch.Generator, count: int, size: tuple[int, int], cells: int = 3) -> Tensor:
-    """Smooth random fields of unit variance on the grid, (count, 1, H, W): a coarse grid interpolated bicubically."""
+    """Smooth random fields, (count, 1, H, W): a coarse grid of unit variance, interpolated bicubically."""
     grid = torch.randn(count, 1, cells, cells, generator=generator)
     return F.interpolate(grid, size, mode="bicubic", align_corners=True)
 
@@ -60,8 +60,9 @@ def backlight_map(
 ) -> Tensor:
     """Exposure values, in stops, of backlit versions of ``linear`` (B, 3, H, W): (B, 1, H, W).
 
-    Light from behind leaves bright regions bright and the rest in the shade: the shade is where a smooth random field, lowered by the
-    scene's own coarse luminance, is high. Both exposure values are drawn uniformly from their ranges, per photo.
+    Light from behind leaves bright regions bright and the rest in the shade: the shade is where a smooth
+    random field, lowered by the scene's own coarse luminance, is high. Both exposure values are drawn
+    uniformly from their ranges, per photo.
     """
     count, _, height, width = linear.shape
     luminance = linear.mean(1, keepdim=True).clamp(0, 1)

@@ -1,7 +1,8 @@
 """The embedded CLIP: two image towers over one text tower.
 
-A 12-block ViT (so that blocks 3, 6, 9 and 12 exist) and a ResNet of CLIP's own shape (so that stem and layers 1-4 exist) share one small
-text tower. Both are open_clip models; this file only gives them sizes and ties the text towers.
+A 12-block ViT (so that blocks 3, 6, 9 and 12 exist) and a ResNet of CLIP's own shape (so that stem and layers
+1-4 exist) share one small text tower. Both are open_clip models; this file only gives them sizes and ties the
+text towers.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ def share_text(model: open_clip.CLIP, other: open_clip.CLIP) -> None:
 
 
 def split_weights(weights: dict[str, torch.Tensor], tower: str) -> dict[str, torch.Tensor]:
-    """One tower's state dict out of the file that holds both: ``tiny-ViT/visual...``, ``tiny-ResNet/visual...``, ``text/...``."""
+    """One tower's state dict out of the file that holds both.
+
+    Its keys are ``tiny-ViT/visual...``, ``tiny-ResNet/visual...`` and ``text/...``.
+    """
     own = {
         name.removeprefix(f"{tower}/"): tensor
         for name, tensor in weights.items()
@@ -60,7 +64,7 @@ def split_weights(weights: dict[str, torch.Tensor], tower: str) -> dict[str, tor
 
 
 def join_weights(models: dict[str, open_clip.CLIP]) -> dict[str, torch.Tensor]:
-    """The inverse of :func:`split_weights`, in half precision; the text tower, which all share, stands once."""
+    """The inverse of :func:`split_weights`, in half precision; the shared text tower stands once."""
     joined: dict[str, torch.Tensor] = {}
     for tower, model in models.items():
         for name, tensor in model.state_dict().items():

@@ -1,7 +1,8 @@
 """What the embedded CLIP talks about: exposure, direction of light, contrast, colour and sharpness.
 
-A picture has one class on every axis; a caption names classes on some of them. A caption is true of a picture when every class it
-names is the picture's. That relation, not identity, decides which pairs of a batch are positive.
+A picture has one class on every axis; a caption names classes on some of them. A caption is true of a picture
+when every class it names is the picture's. That relation, not identity, decides which pairs of a batch are
+positive.
 """
 
 from __future__ import annotations
@@ -78,9 +79,7 @@ def true_of(pictures: Tensor, captions: Tensor) -> Tensor:
 
 def vocabulary() -> list[str]:
     """Every word of the captions and of common light prompts, sorted."""
-    extra = (
-        ["x", "of", "the", "and", "or", "with", "not", "normal", "light", "lit", "exposure", "image", "photo", "picture", "good", "bad", "noisy", "scene"]
-    )
+    extra = ("x", "the", "and", "or", "with", "not", "exposure", "good", "bad")
     phrases = [phrase for axis in AXES.values() for words in axis for phrase in words]
     return sorted({word for phrase in [*phrases, *TEMPLATES] for word in phrase.split()} | set(extra))
 

@@ -1,7 +1,7 @@
 """A camera that takes the pictures the embedded CLIP learns from.
 
-Scenes in linear light go in; out come 8-bit pictures whose exposure, light, contrast, colour and sharpness are known, because the camera
-set them. Every number is a function of (seed, position).
+Scenes in linear light go in; out come 8-bit pictures whose exposure, light, contrast, colour and sharpness
+are known, because the camera set them. Every number is a function of (seed, position).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Camera:
         self.scenes, self.size, self.seed = scenes, size, seed
 
     def __call__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
-        """The pictures at ``positions``: sRGB (B, 3, size, size) in [0, 1] and their classes, int64 (B, A)."""
+        """Pictures at ``positions``: sRGB (B, 3, size, size) in [0, 1]; and classes, int64 (B, A)."""
         generators = [keyed_generator(self.seed, "camera", position) for position in positions]
         linear = torch.stack([self._scene(generator) for generator in generators])
         classes = torch.stack([_draw_classes(generator) for generator in generators])
@@ -41,7 +41,7 @@ class Camera:
         return _develop(linear, classes, amounts, maps, noise), classes
 
     def _scene(self, generator: torch.Generator) -> Tensor:
-        """A crop of a scene, flipped, turned and with its colour channels shuffled: many scenes out of few."""
+        """A crop of a scene, flipped, turned and its colour channels shuffled: many scenes out of few."""
         scene = self.scenes[int(torch.randint(len(self.scenes), (), generator=generator))]
         top, left = torch.randint(scene.shape[-1] - self.size + 1, (2,), generator=generator).tolist()
         crop = scene[:, top : top + self.size, left : left + self.size].float()
@@ -54,7 +54,7 @@ class Camera:
 
 
 def _draw_classes(generator: torch.Generator) -> Tensor:
-    """One class per axis: exposure, light, contrast, colour, sharpness. Ordinary classes of the last three are commonest."""
+    """One class per axis, in their order; of the last three, the ordinary classes are the commonest."""
 
     def pick(weights: list[float]) -> Tensor:
         return torch.multinomial(torch.tensor(weights, dtype=torch.float), 1, generator=generator)[0]
@@ -77,7 +77,7 @@ def _develop(linear: Tensor, classes: Tensor, amounts: Tensor, maps: Tensor, noi
 def _exposure_values(
     linear: Tensor, exposure: Tensor, light: Tensor, amounts: Tensor, maps: Tensor
 ) -> Tensor:
-    """Stops per pixel, (B, 1, H, W) or (B, 1, 1, 1) broadcast: even light is one value; backlight spreads around it."""
+    """Stops per pixel, (B, 1, H, W): even light is one value, backlight spreads around it."""
     low, high = torch.tensor(EXPOSURE_EV)[exposure].unbind(1)
     mean = _column(low + (high - low) * amounts[:, 0])
     luminance = F.adaptive_avg_pool2d((linear * LUMA[None, :, None, None]).sum(1, keepdim=True), 8)
@@ -103,7 +103,7 @@ def _colour(linear: Tensor, colour: Tensor, amounts: Tensor) -> Tensor:
 
 
 def _tone(image: Tensor, contrast: Tensor, amounts: Tensor) -> Tensor:
-    """A tone curve in sRGB that keeps the mean: contrast about it, plus the small spread that cameras have."""
+    """A tone curve in sRGB: contrast about the mean, and a gamma near 1, by which cameras differ."""
     gain = _column(
         torch.tensor([0.5, 0.9, 1.35])[contrast] + torch.tensor([0.2, 0.2, 0.5])[contrast] * amounts[:, 0]
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -51,7 +52,7 @@ def contrastive_loss(images: Tensor, texts: Tensor, true: Tensor, logit_scale: T
 
 
 class LightPictures(Dataset[dict[str, Tensor]]):
-    """Pictures with captions about their light, a function of the position (see :mod:`relit.data.sampling`)."""
+    """Pictures with captions about their light, functions of the position (:mod:`relit.data.sampling`)."""
 
     def __init__(self, camera: Camera, seed: int) -> None:
         self.camera, self.seed, self.tokenizer = camera, seed, tokenizer()
@@ -135,7 +136,8 @@ class ContrastiveLight(L.LightningModule):
         length = int((batch["tokens"] != 0).sum(1).max())
         texts = F.normalize(self._encode_text(batch["tokens"][:, :length]), dim=-1)
         total = torch.zeros((), device=self.device)
-        for tower, model in self.models.items():
+        towers: dict[str, Any] = dict(self.models.items())
+        for tower, model in towers.items():
             features = F.normalize(model.encode_image(images), dim=-1)
             loss = contrastive_loss(features, texts, true, model.logit_scale.exp().clamp(max=100))
             self.log(f"tiny_clip/{tower}", loss, prog_bar=True)
@@ -144,14 +146,17 @@ class ContrastiveLight(L.LightningModule):
         return total
 
     def _encode_text(self, tokens: Tensor) -> Tensor:
-        """Text features from sequences cut to the longest text: the tower is causal, so the result is that of all 77 positions."""
+        """Text features (P, D) of tokens (P, L), cut after the longest text.
+
+        The tower is causal, so they are those of all 77 positions.
+        """
         model: Any = next(iter(self.models.values()))
         length = tokens.shape[1]
         x = model.token_embedding(tokens) + model.positional_embedding[:length]
         x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
         return x[torch.arange(len(x), device=x.device), tokens.argmax(-1)] @ model.text_projection
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.parameters())
         return {
             "optimizer": optimizer,
@@ -160,8 +165,8 @@ class ContrastiveLight(L.LightningModule):
 
     def handover(self) -> dict[str, dict[str, Tensor]]:
         """The weights that :func:`relit.tiny_clip.architecture.split_weights` reads."""
-        models = {tower: model for tower, model in self.models.items()}
-        return {"tiny_clip": {name: tensor.cpu() for name, tensor in join_weights(models).items()}}
+        weights = join_weights(dict(self.models.items()))
+        return {"tiny_clip": {name: tensor.cpu() for name, tensor in weights.items()}}
 
 
 def warmup_cosine(
@@ -177,5 +182,5 @@ def warmup_cosine(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _as_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def _as_is(batch: Any) -> Any:
     return batch

@@ -49,7 +49,8 @@ def evaluate(context: RunContext) -> dict[str, float]:
         per_class = [(guessed[labels == c] == c).float().mean() for c in range(len(EXPOSURES))]
         found[tower] = float(torch.stack(per_class).mean())
         log.info(
-            "%s tells under-, well- and overexposed apart: %.1f %% balanced accuracy on %d pictures of unseen scenes",
+            "%s tells under-, well- and overexposed apart: "
+            "%.1f %% balanced accuracy on %d pictures of unseen scenes",
             tower,
             100 * found[tower],
             len(images),
@@ -58,7 +59,11 @@ def evaluate(context: RunContext) -> dict[str, float]:
 
 
 def unseen_exposures() -> tuple[Tensor, Tensor]:
-    """Crops of the sample data's test scenes at drawn exposures: sRGB (N, 3, S, S) in [0, 1] and classes, int64 (N,)."""
+    """Crops of the sample data's test scenes at drawn exposures.
+
+    Returns:
+        sRGB (N, 3, S, S) in [0, 1], and classes, int64 (N,).
+    """
     images: list[Tensor] = []
     labels: list[int] = []
     for source in photographs("test"):

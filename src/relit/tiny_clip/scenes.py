@@ -16,7 +16,8 @@ from relit.keyed import keyed_generator
 def scene_pool(crops: int, procedural: int, size: int, seed: int) -> Tensor:
     """Scenes in linear light, float16 (N, 3, size, size).
 
-    The photographs are those that the sample data uses for training (inputs and references), never its test scenes.
+    The photographs are those that the sample data uses for training (inputs and references), never its test
+    scenes.
 
     Args:
         crops: number of random crops, evenly over the photographs.

@@ -13,8 +13,8 @@ from relit.errors import ConfigurationError
 class WordTokenizer:
     """Words to tokens, as CLIP expects them: start, words, end, zeros.
 
-    Token 0 pads, words follow in the order given, then start and end. The end token is the largest, so that CLIP's pooling by
-    ``argmax`` finds it.
+    Token 0 pads, words follow in the order given, then start and end. The end token is the largest, so that
+    CLIP's pooling by ``argmax`` finds it.
     """
 
     def __init__(self, words: list[str], context_length: int) -> None:

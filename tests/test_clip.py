@@ -1,0 +1,223 @@
+"""The frozen CLIP says what open_clip's own model says, lets gradients pass and stays out of its parent."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as vision
+
+from relit.clip import FrozenClip
+from relit.clip_loading import EMBEDDED_FILE, load_clip
+from relit.tiny_clip import architecture as tiny
+
+TEXTS = ["backlit", "a photo well lit in natural colour", "very dark grey noisy picture"]
+
+
+def plain_model(tower: str) -> open_clip.CLIP:
+    """The embedded weights in a bare open_clip model."""
+    model = tiny.build(tower).requires_grad_(False).eval()
+    weights = load_file(Path(str(files("relit.assets"))) / EMBEDDED_FILE)
+    own = tiny.split_weights(weights, tower)
+    model.load_state_dict({name: tensor.float() for name, tensor in own.items()})
+    return model
+
+
+def normalised(images: Tensor) -> Tensor:
+    return vision.normalize(images, list(tiny.IMAGE_MEAN), list(tiny.IMAGE_STD))
+
+
+def pictures(count: int, *size: int) -> Tensor:
+    return torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(count))
+
+
+@pytest.fixture(scope="module", params=list(tiny.VISION))
+def tower(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def clip(tower: str) -> FrozenClip:
+    return load_clip(tower, "embedded")
+
+
+@pytest.fixture(scope="module")
+def model(tower: str) -> open_clip.CLIP:
+    return plain_model(tower)
+
+
+# --- features ---
+
+
+def test_image_features_are_open_clips(clip: FrozenClip, model: open_clip.CLIP) -> None:
+    images = pictures(2, *clip.image_size)
+    expected = model.encode_image(normalised(images), normalize=True)
+    torch.testing.assert_close(clip.encode_image(images), expected)
+
+
+def test_other_sizes_are_resized_to_the_towers(clip: FrozenClip, model: open_clip.CLIP) -> None:
+    images = pictures(1, 150, 201)
+    resized = vision.resize(images, list(clip.image_size), antialias=True)
+    expected = model.encode_image(normalised(resized), normalize=True)
+    torch.testing.assert_close(clip.encode_image(images), expected)
+
+
+def test_text_features_are_open_clips(clip: FrozenClip, model: open_clip.CLIP) -> None:
+    expected = model.encode_text(tiny.tokenizer()(TEXTS), normalize=True)
+    torch.testing.assert_close(clip.encode_text(TEXTS), expected)
+
+
+def test_text_cut_after_eot_equals_all_77_positions(clip: FrozenClip, model: open_clip.CLIP) -> None:
+    embeddings, eot = clip.token_embeddings(TEXTS)
+    assert embeddings.shape == (3, 77, clip.width)
+    assert eot.tolist() == [len(text.split()) + 1 for text in TEXTS]
+    expected = model.encode_text(tiny.tokenizer()(TEXTS), normalize=True)
+    for length in (int(eot.max()) + 1, 18, 77):
+        torch.testing.assert_close(clip.encode_embeddings(embeddings[:, :length], eot), expected)
+
+
+def test_nothing_after_eot_matters_and_everything_before_does(clip: FrozenClip) -> None:
+    embeddings, eot = clip.token_embeddings(TEXTS[:1])
+    features = clip.encode_embeddings(embeddings, eot)
+    after, before = embeddings.clone(), embeddings.clone()
+    after[:, int(eot) + 1 :] += torch.randn(clip.width)
+    before[:, int(eot) - 1] += torch.randn(clip.width)
+    torch.testing.assert_close(clip.encode_embeddings(after, eot), features)
+    assert (clip.encode_embeddings(before, eot) - features).abs().max() > 1e-3
+
+
+def test_antialiasing_is_a_choice() -> None:
+    stripes = torch.arange(256).remainder(2).float().expand(1, 3, 256, 256).clone()
+    smooth = load_clip("tiny-ViT", "embedded", antialias=True).preprocess(stripes)
+    sharp = load_clip("tiny-ViT", "embedded", antialias=False).preprocess(stripes)
+    plain = F.interpolate(stripes, (128, 128), mode="bilinear", antialias=False)
+    torch.testing.assert_close(sharp, normalised(plain))
+    torch.testing.assert_close(smooth[..., 4:-4], normalised(torch.full((1, 3, 128, 120), 0.5)))
+
+
+# --- gradients ---
+
+
+def test_gradients_reach_the_pixels(clip: FrozenClip) -> None:
+    double = load_clip(clip.identity.model, "embedded").to(torch.float64)
+    images = pictures(1, 140, 132).double().requires_grad_(True)
+    target = torch.randn(1, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def score(x: Tensor) -> Tensor:
+        return (double.encode_image(x) * target).sum()
+
+    (gradient,) = torch.autograd.grad(score(images), images)
+    direction = gradient / gradient.norm()
+    with torch.no_grad():
+        slope = (score(images + 1e-5 * direction) - score(images - 1e-5 * direction)) / 2e-5
+    torch.testing.assert_close(slope, gradient.norm(), rtol=1e-4, atol=0)
+
+
+def test_gradients_reach_prompt_embeddings_and_no_weight(clip: FrozenClip) -> None:
+    embeddings, eot = clip.token_embeddings(TEXTS[:1])
+    embeddings = embeddings[:, :18].clone().requires_grad_(True)
+    clip.encode_embeddings(embeddings, eot)[0, 0].backward()
+    assert embeddings.grad is not None
+    reached = embeddings.grad[0].abs().sum(-1) > 0
+    assert reached.nonzero().flatten().tolist() == list(range(int(eot) + 1))
+    assert all(parameter.grad is None for parameter in clip._model.parameters())
+
+
+# --- a dependency, not a passenger ---
+
+
+class Parent(nn.Module):
+    def __init__(self, clip: FrozenClip) -> None:
+        super().__init__()
+        self.clip, self.layer = clip, nn.Linear(2, 2)
+
+
+def test_the_parent_neither_trains_nor_saves_it(tower: str) -> None:
+    parent = Parent(load_clip(tower, "embedded"))
+    assert {name for name, _ in parent.named_parameters()} == {"layer.weight", "layer.bias"}
+    assert set(parent.state_dict()) == {"layer.weight", "layer.bias"}
+    assert not list(parent.clip.buffers())
+
+
+def test_it_is_cast_with_its_parent(tower: str, clip: FrozenClip) -> None:
+    parent = Parent(load_clip(tower, "embedded"))
+    images = pictures(1, *clip.image_size)
+    assert parent.clip.encode_image(images).dtype == torch.float32
+    parent.to(torch.float64)
+    features = parent.clip.encode_image(images.double())
+    assert features.dtype == torch.float64
+    assert parent.clip.encode_text(TEXTS).dtype == torch.float64
+    torch.testing.assert_close(features.float(), clip.encode_image(images), rtol=1e-3, atol=1e-4)
+
+
+def test_it_moves_with_its_parent(tower: str) -> None:
+    parent = Parent(load_clip(tower, "embedded")).to("meta")
+    assert parent.clip.encode_image(torch.rand(1, 3, 50, 50, device="meta")).device.type == "meta"
+    assert parent.clip.token_embeddings(TEXTS)[0].device.type == "meta"
+
+
+def test_it_stays_in_eval_when_its_parent_trains(tower: str) -> None:
+    parent = Parent(load_clip(tower, "embedded"))
+    images = pictures(4, *parent.clip.image_size)
+    before = parent.clip.encode_image(images)
+    state = {name: tensor.clone() for name, tensor in parent.clip._model.state_dict().items()}
+    parent.train()
+    torch.testing.assert_close(parent.clip.encode_image(images), before)
+    torch.testing.assert_close(parent.clip.encode_image(images[:1]), before[:1])
+    assert all(torch.equal(tensor, state[name]) for name, tensor in parent.clip._model.state_dict().items())
+
+
+# --- block and stage features ---
+
+
+def hooked(modules: list[nn.Module], run: Any) -> list[Tensor]:
+    """What each module gave while ``run()``."""
+    outputs: list[Tensor] = []
+    handles = [module.register_forward_hook(lambda _m, _i, out: outputs.append(out)) for module in modules]
+    run()
+    for handle in handles:
+        handle.remove()
+    return outputs
+
+
+def test_block_features_are_the_class_tokens_after_the_blocks() -> None:
+    clip, model = load_clip("tiny-ViT", "embedded"), plain_model("tiny-ViT")
+    images = pictures(2, 128, 128)
+    blocks = [model.visual.transformer.resblocks[i] for i in (2, 5, 8, 11)]
+    expected = [tokens[:, 0] for tokens in hooked(blocks, lambda: model.encode_image(normalised(images)))]
+    for found, wanted in zip(clip.block_features(images, [3, 6, 9, 12]), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_block_features_come_in_the_order_asked_for() -> None:
+    clip, images = load_clip("tiny-ViT", "embedded"), pictures(1, 128, 128)
+    third, ninth = clip.block_features(images, [3, 9])
+    torch.testing.assert_close(clip.block_features(images, [9, 3, 9]), [ninth, third, ninth])
+
+
+def test_stage_features_are_stem_and_four_layers() -> None:
+    clip, model = load_clip("tiny-ResNet", "embedded"), plain_model("tiny-ResNet")
+    images, visual = pictures(2, 128, 128), model.visual
+    stages = [visual.avgpool, visual.layer1, visual.layer2, visual.layer3, visual.layer4]
+    expected = hooked(stages, lambda: model.encode_image(normalised(images)))
+    found = clip.stage_features(images)
+    assert [tuple(stage.shape[-2:]) for stage in found] == [(32, 32), (32, 32), (16, 16), (8, 8), (4, 4)]
+    for one, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, wanted)
+
+
+def test_the_wrong_tower_says_what_to_ask_for() -> None:
+    images = pictures(1, 128, 128)
+    with pytest.raises(TypeError, match="stage_features"):
+        load_clip("tiny-ResNet", "embedded").block_features(images, [3])
+    with pytest.raises(TypeError, match="block_features"):
+        load_clip("tiny-ViT", "embedded").stage_features(images)
+    with pytest.raises(ValueError, match="1 to 12"):
+        load_clip("tiny-ViT", "embedded").block_features(images, [0])
