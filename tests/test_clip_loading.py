@@ -165,6 +165,7 @@ def torchscript_archive(state: dict[str, Tensor], path: Path) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
 def test_a_torchscript_archive_is_openais(original: open_clip.CLIP, tmp_path: Path) -> None:
     numbers = {name: torch.tensor(1) for name in ("input_resolution", "context_length", "vocab_size")}
     half = {name: tensor.half() for name, tensor in original.state_dict().items()}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from relit.data import photographs as bundled
 from relit.data.photographs import PHOTOGRAPHS, Photograph, photographs
-from relit.data.sample import EXPOSURES, SamplePhotos
+from relit.data.sample import EXPOSURES, SamplePhotos, _bytes, _whole
 from relit.errors import ConfigurationError
 from relit.metrics import image_psnr
 
@@ -115,12 +114,8 @@ def test_each_test_scene_comes_in_several_exposures_with_one_reference(data: Sam
         )
 
 
-def test_references_are_the_photographs_themselves(tmp_path: Path) -> None:
-    own_size = SamplePhotos(
-        size=8, test_size=None, batch_size=1, images=False, seed=0, crops=0, procedural=1
-    )._test()
-    with Image.open(photographs("test")[0].path()) as opened:
-        expected = torch.tensor(list(opened.convert("RGB").tobytes()), dtype=torch.uint8)
-        expected = expected.view(opened.height, opened.width, 3).permute(2, 0, 1)
-    assert torch.equal(own_size[0]["reference"], expected)
-    assert own_size[0]["input"].shape == expected.shape
+def test_references_of_their_own_size_are_the_photographs_themselves() -> None:
+    source = photographs("test")[0]
+    with Image.open(source.path()) as opened:
+        expected = torch.from_numpy(np.array(opened)).permute(2, 0, 1)
+    assert torch.equal(_bytes(_whole(source, None)), expected)

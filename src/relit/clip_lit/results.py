@@ -154,7 +154,8 @@ class _Scores:
 def _photographs(photos: UnpairedPhotos, samples: int) -> Iterator[tuple[str, Tensor, Tensor | None]]:
     """Name, input and reference (1, 3, H, W) in [0, 1] of all test pairs, or of the first training photos."""
     if photos.test is None:
-        for i in range(min(samples, len(photos.backlit))):
+        # one at least, or there would be nothing to report
+        for i in range(min(max(samples, 1), len(photos.backlit))):
             yield photos.backlit.names[i], photos.backlit[i][None].float() / 255, None
         return
     for i in range(len(photos.test)):
