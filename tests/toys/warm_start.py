@@ -31,7 +31,7 @@ class Running:
     process: BaseProcess
     log: Path
 
-    def wait(self, seconds: float = 240) -> Finished:
+    def wait(self, seconds: float = 900) -> Finished:
         self.process.join(seconds)
         if self.process.is_alive():
             self.process.kill()
@@ -40,7 +40,7 @@ class Running:
         assert self.process.exitcode is not None
         return Finished(self.process.exitcode, self.log.read_text())
 
-    def kill_when(self, due: Callable[[], bool], seconds: float = 240) -> Finished:
+    def kill_when(self, due: Callable[[], bool], seconds: float = 900) -> Finished:
         """SIGKILL as soon as ``due``; a process that ended before that comes back as from :meth:`wait`."""
         end = time.monotonic() + seconds
         while self.process.is_alive() and not due() and time.monotonic() < end:

@@ -1,6 +1,6 @@
 """The natural colour photographs that come with scikit-image, scikit-learn and matplotlib.
 
-They are read from the installed packages, so nothing is downloaded and nothing is copied. Eight scenes are
+They are read from the installed packages, so nothing is downloaded and nothing is copied. Seven scenes are
 few: results on them show that the machinery works, not how good a method is. Each scene has exactly one role,
 so that inputs, unpaired references and test scenes never meet.
 """

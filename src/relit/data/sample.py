@@ -18,6 +18,8 @@ from relit.data.procedural import procedural_scene
 from relit.data.synthesis import backlit, to_srgb
 from relit.keyed import keyed_generator
 
+TRAINING_SHADE = (-3.0, -0.5)
+"""Stops of the shade in training inputs: mild cases too, so that the prompts learn where well lit begins."""
 EXPOSURES = 4
 """Backlit versions of each test scene."""
 
@@ -64,7 +66,7 @@ class SamplePhotos(UnpairedPhotos):
     def load(self) -> tuple[Photos, Photos, Pairs | None]:
         """Render inputs and references and read the test scenes; the same on every machine."""
         inputs, names = self._scenes("input")
-        dark = backlit(inputs, keyed_generator("sample", "backlit"))
+        dark = backlit(inputs, keyed_generator("sample", "backlit"), TRAINING_SHADE)
         references, reference_names = self._scenes("reference")
         return (
             MemoryPhotoSet(list(_bytes(dark)), names),
