@@ -40,16 +40,16 @@ Prompts = Callable[..., PromptPair] | FixedPrompts
 """What builds the prompt pair, called with the text tower and a generator; or two phrases."""
 
 
-class PromptInitialisation(L.LightningModule):
-    """Learn the first prompt pair: CLIP-LIT Eq. (1) on the features of backlit and well-lit photographs.
+class PromptStage(L.LightningModule):
+    """What initialisation and refinement share: the prompt pair and the bank of features it is trained on.
 
     Args:
-        context: the stage's place in the run.
+        context: the stage's place in the run. The pair starts from the prompts handed over, or anew.
         prompts: builds the pair, called with the text tower and a generator.
         optimizer: called with the parameters.
         augmentation: of the bank's views.
         views: K views per photograph in the feature bank.
-        logit_scale: factor on the cosines of Eq. (2).
+        logit_scale: factor on the cosines of Eq. (2) and (6).
     """
 
     bank: FeatureBank
@@ -66,19 +66,30 @@ class PromptInitialisation(L.LightningModule):
         super().__init__()
         self.clip: FrozenClip = context.clip["prompts"]
         self.prompts = prompts(self.clip, generator=keyed_generator(context.seed, "prompts"))
-        self.optimizer, self.augmentation, self.views, self.logit_scale = (
-            optimizer,
-            augmentation,
-            views,
-            logit_scale,
-        )
+        if "prompts" in context.weights:
+            self.prompts.load(context.weights["prompts"])
+        self.optimizer = optimizer
+        self.augmentation = augmentation
+        self.views = views
+        self.logit_scale = logit_scale
         self.seed = context.seed
 
     def on_fit_start(self) -> None:
+        """Encode all views of the backlit and the well-lit photographs."""
         self.bank = FeatureBank(self.clip, self.augmentation, self.views, self.seed, self.device)
         photos = _photos(self)
         self.bank.add("backlit", photos.backlit)
         self.bank.add("well_lit", photos.well_lit)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer(self.prompts.parameters())
+
+    def handover(self) -> Weights:
+        return {"prompts": self.prompts.weights()}
+
+
+class PromptInitialisation(PromptStage):
+    """Learn the first prompt pair: CLIP-LIT Eq. (1) on the features of backlit and well-lit photographs."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Even positions take a backlit photograph (label 0), odd ones a well-lit one (label 1)."""
@@ -93,29 +104,17 @@ class PromptInitialisation(L.LightningModule):
         self.log("prompt_initialisation/accuracy", right.float().mean())
         return loss
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer(self.prompts.parameters())
 
-    def handover(self) -> Weights:
-        return {"prompts": self.prompts.weights()}
-
-
-class PromptRefinement(L.LightningModule):
+class PromptRefinement(PromptStage):
     """Refine the prompts by ranking: CLIP-LIT Eq. (7) in the first round, Eq. (8) once there is an I_{t-1}.
 
     Args:
-        context: the stage's place in the run; ``round`` chooses the margins.
-        prompts: as in :class:`PromptInitialisation`; the weights are the ones handed over.
-        optimizer: called with the parameters.
-        augmentation: of the bank's views.
-        views: K views per photograph in the feature bank.
+        context: as in :class:`PromptStage`; ``round`` chooses the margins, the enhancers give I_t, I_{t-1}.
         margins: (m0, m1 = m2) by round; the last pair holds for all later rounds.
         use_previous: whether I_{t-1} takes part (Eq. 8); false is the paper's ablation "w/o t - 1 outputs".
         swap_rounds: I_t and I_{t-1} exchanged in Eq. (8), as the release hands them over.
-        logit_scale: factor on the cosines of Eq. (6).
+        prompts, optimizer, augmentation, views, logit_scale: as in :class:`PromptStage`.
     """
-
-    bank: FeatureBank
 
     def __init__(
         self,
@@ -129,19 +128,9 @@ class PromptRefinement(L.LightningModule):
         swap_rounds: bool,
         logit_scale: float,
     ) -> None:
-        super().__init__()
-        self.clip: FrozenClip = context.clip["prompts"]
-        self.prompts = prompts(self.clip, generator=keyed_generator(context.seed, "prompts"))
-        self.prompts.load(context.weights["prompts"])
+        super().__init__(context, prompts, optimizer, augmentation, views, logit_scale)
         m0, m1 = margins[min(max(context.round, 1), len(margins)) - 1]
         self.loss = RankingLoss(m0, m1, m1, swap_rounds, logit_scale)
-        self.logit_scale, self.views, self.augmentation, self.optimizer = (
-            logit_scale,
-            views,
-            augmentation,
-            optimizer,
-        )
-        self.seed = context.seed
         self._enhancers = {"result": context.weights["enhancer"]}
         if use_previous and "previous_enhancer" in context.weights:
             self._enhancers["previous"] = context.weights["previous_enhancer"]
@@ -149,15 +138,12 @@ class PromptRefinement(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Fill the bank; results of the current and the previous enhancer enter once per round."""
-        self.bank = FeatureBank(self.clip, self.augmentation, self.views, self.seed, self.device)
-        photos = _photos(self)
-        self.bank.add("backlit", photos.backlit)
-        self.bank.add("well_lit", photos.well_lit)
+        super().on_fit_start()
         for name, weights in self._enhancers.items():
             network = self._build_network()
             network.load_state_dict(weights)
             network.eval().to(self.device)
-            self.bank.add(name, photos.backlit, partial(_enhanced_by, network))
+            self.bank.add(name, _photos(self).backlit, partial(_enhanced_by, network))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         views = self.bank.views_of(batch["position"])
@@ -167,17 +153,9 @@ class PromptRefinement(L.LightningModule):
         loss = cast("Tensor", self.loss(text, **features))
         self.log("prompt_refinement/loss", loss, prog_bar=True)
         for name, value in features.items():
-            self.log(
-                f"prompt_refinement/S_{name}",
-                negative_similarity(value, text.detach(), self.logit_scale).mean(),
-            )
+            score = negative_similarity(value, text.detach(), self.logit_scale).mean()
+            self.log(f"prompt_refinement/S_{name}", score)
         return loss
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer(self.prompts.parameters())
-
-    def handover(self) -> Weights:
-        return {"prompts": self.prompts.weights()}
 
 
 class EnhancerStage(L.LightningModule):
@@ -200,12 +178,10 @@ class EnhancerStage(L.LightningModule):
             self.network.load_state_dict(context.weights["enhancer"])
         self.network.to(memory_format=torch.channels_last)
         self.identity_clip: FrozenClip = context.clip["identity"]
-        self.identity, self.optimizer, self.augmentation, self.seed = (
-            identity,
-            optimizer,
-            augmentation,
-            context.seed,
-        )
+        self.identity = identity
+        self.optimizer = optimizer
+        self.augmentation = augmentation
+        self.seed = context.seed
 
     def augmented(self, batch: Batch) -> Tensor:
         """The batch's photographs, (B, 3, S, S) in [0, 1], each under its own transform."""
@@ -270,9 +246,12 @@ class Enhancement(EnhancerStage):
     ) -> None:
         super().__init__(context, optimizer, augmentation, identity)
         self.clip: FrozenClip = context.clip["prompts"]
-        self.identity_weight, self.clip_weight, self.logit_scale = identity_weight, clip_weight, logit_scale
+        self.identity_weight = identity_weight
+        self.clip_weight = clip_weight
+        self.logit_scale = logit_scale
         self._previous = context.weights.get("enhancer") if keep_previous else None
-        self._prompts, self._weights = prompts, context.weights
+        self._prompts = prompts
+        self._weights = context.weights
         self.register_buffer("text", torch.empty(0), persistent=False)
 
     def on_fit_start(self) -> None:
