@@ -7,6 +7,7 @@ Heavy imports stand inside functions, so that ``--cfg job`` and ``--help`` answe
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import sys
@@ -18,7 +19,8 @@ try:
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from hydra.types import RunMode
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf import DictConfig
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
     from yaml import YAMLError
 
     from relit.errors import ConfigurationError
@@ -33,8 +35,6 @@ except ModuleNotFoundError as missing:
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from omegaconf import DictConfig
 
 _composed = False
 
@@ -54,7 +54,7 @@ def main(cfg: DictConfig) -> float | None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise
-        _report(f"the disk is full\n{error}")
+        _report(f"the disk is full\n{error.filename}: {error.strerror}" if error.filename else str(error))
         raise SystemExit(1) from error
 
 
@@ -92,13 +92,23 @@ def _remove_if_empty(run_dir: Path) -> None:
 
 
 def _composition_message(error: Exception) -> str:
+    cause = error.__cause__
     lines = [line for line in str(error).splitlines() if not line.startswith("To append to your config use")]
-    if isinstance(error.__cause__, OmegaConfBaseException):
-        lines.append(str(error.__cause__).splitlines()[0])
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
+        lines = [_unknown_key(str(cause.full_key), cause.parent_node)]
+    elif isinstance(cause, OmegaConfBaseException):
+        lines.append(str(cause).splitlines()[0])
     override = getattr(error, "override", None)
     if isinstance(override, str):
         lines.insert(0, f"The override {override!r} can't be read.")
     return "\n".join([*lines, "All keys: python train.py experiment=NAME --cfg job"])
+
+
+def _unknown_key(key: str, parent: DictConfig) -> str:
+    known = [str(name) for name in parent]
+    near = difflib.get_close_matches(key.rpartition(".")[2], known, n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known here: {', '.join(known) or 'nothing'}."
+    return f"{key}: no such key. {hint}"
 
 
 def _exit_status(exit_: SystemExit) -> int | str | None:

@@ -28,7 +28,7 @@ def test_the_toy_configuration_passes() -> None:
 def test_every_key_of_the_root_configuration_is_known() -> None:
     root = OmegaConf.load(ROOT / "conf" / "train.yaml")
     groups = {next(iter(entry)) for entry in root.defaults if not isinstance(entry, str)}
-    groups = {group for group in groups if not group.startswith("override ")} - {"experiment"}
+    groups = {group for group in groups if not group.startswith("override ")} - {"experiment", "budget"}
     assert {*root, *groups} - {"defaults", "hydra"} == set(TOP_LEVEL_KEYS)
 
 

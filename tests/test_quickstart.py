@@ -133,7 +133,7 @@ def test_metrics_and_table_tell_input_from_result(whole: tuple[Path, str]) -> No
 def test_samples_show_before_after_and_reference(whole: tuple[Path, str]) -> None:
     run_dir, _ = whole
     pictures = sorted((run_dir / "samples").iterdir())
-    assert len(pictures) == 8
+    assert len(pictures) == 12  # every test photograph
     with Image.open(pictures[0]) as picture:
         assert picture.width > 3 * 60
 
@@ -271,6 +271,7 @@ def test_photographs_of_all_kinds_train_without_a_test_set(folders: Path) -> Non
     assert "Traceback" not in result.said
     # read once for prompts and once for the network, said once
     assert result.said.count("1 of 9 photographs cannot be read: broken.jpg") == 1
+    assert "\nwarning: data.backlit: 1 of 9" in "\n" + result.said  # no line of source
     run_dir = folders / "runs" / "clip_lit"
     assert len(list((run_dir / "samples").iterdir())) == 8
     with Image.open(run_dir / "samples" / "photo0.png") as grid:
@@ -320,7 +321,7 @@ def test_wrong_folders_are_named(folders: Path, overrides: list[str], expected: 
 def test_a_folder_that_was_not_named(tmp_path: Path) -> None:
     said = complaint(train("experiment=clip_lit", "clip=tiny", "data.well_lit=light", cwd=tmp_path))
     assert "data.backlit" in said
-    assert "Set it: data.backlit=" in said
+    assert "data.backlit: not set. Set it: data.backlit=" in said
 
 
 def test_folders_of_one_photograph_and_test_inputs_without_references(tmp_path: Path) -> None:
@@ -355,9 +356,9 @@ def test_weights_out_of_reach(folders: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("data.crop=4", "data.crop"),
-        ("stage.enhancment.steps=3", "enhancment"),
-        ("stage.enhancement.step=3", "stage.enhancement.step"),
+        ("data.crop=4", "data.crop: no such key. Did you mean crops"),
+        ("stage.enhancment.steps=3", "stage.enhancment: no such key. Did you mean enhancement"),
+        ("stage.enhancement.step=3", "stage.enhancement.step: no such key. Did you mean steps"),
         ("clip=tinny", "tiny"),
         ("stage.enhancement.steps=many", "stage.enhancement.steps: expected a whole number"),
         ("+stage.enhancement.module.identity_wieght=1", "Did you mean identity_weight"),

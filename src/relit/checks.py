@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from relit.errors import ConfigurationError
 from relit.plan import expand_plan
@@ -171,6 +171,8 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
         return cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
+        if key and isinstance(error, MissingMandatoryValue):
+            raise ConfigurationError(f"{key}: not set. Set it: {key}=VALUE.") from error
         reason = str(error).splitlines()[0]
         raise ConfigurationError(f"{key}: {reason}. Set it: {key}=VALUE." if key else reason) from error
 

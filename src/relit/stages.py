@@ -43,6 +43,8 @@ from relit.weights import read_weights, write_weights
 
 log = logging.getLogger(__name__)
 
+_default_format = warnings.formatwarning
+
 Weights = dict[str, dict[str, Tensor]]
 """Named sets of tensors, such as ``{"enhancer": state_dict, "prompts": {"embeddings": ...}}``."""
 
@@ -126,6 +128,7 @@ def run_stages(cfg: DictConfig) -> dict[str, float]:
     if config["threads"] is not None:
         torch.set_num_threads(config["threads"])
     _quieten_lightning()
+    warnings.formatwarning = _plain_warning
     strategy = join_processes(config["trainer"])
     state = _open_run_on_all_ranks(strategy, run_dir, config)
     logger = _build_logger(config, run_dir, state)
@@ -370,6 +373,14 @@ def _on_cpu(weights: Weights) -> Weights:
 def _copies(tensors: Iterable[tuple[str, Tensor]]) -> Iterable[tuple[str, Tensor]]:
     for name, tensor in tensors:
         yield name, tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _plain_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Our own warnings are for whoever started the run: the message alone, no line of source."""
+    ours = category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent)
+    return f"warning: {message}\n" if ours else _default_format(message, category, filename, lineno, line)
 
 
 def _quieten_lightning() -> None:

@@ -256,7 +256,7 @@ def augmented(run: Run, index: int, batch: dict[str, Tensor]) -> Tensor:
 def identity(
     clip: FrozenClip, images: Tensor, results: Tensor, layer_weights: Sequence[float], distance: str
 ) -> float:
-    """Eq. (4): per image and layer the root of the mean square, or eight mean squares; weighted, batch mean."""
+    """Eq. (4): the root of each image's and layer's mean square, or eight of those; weighted, batch mean."""
     total = 0.0
     for i in range(len(images)):
         before, after = (clip.stage_features(x[i : i + 1]) for x in (images, results))

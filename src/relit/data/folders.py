@@ -335,4 +335,4 @@ def _leave_out(key: str, what: str, problems: Sequence[str], total: int, strict:
         raise ConfigurationError(
             f"{message}. Replace or remove them, or leave them out with data.strict=false"
         )
-    warnings.warn(f"{message}. They are left out", stacklevel=3)
+    warnings.warn(f"{message}: left out", stacklevel=3)
