@@ -39,14 +39,14 @@ from relit.keyed import keyed_seed
 from relit.loggers import RunLogger
 from relit.plan import PlannedStage, expand_plan
 from relit.run_state import FinishedStage, RunState, open_run, write_state
-from relit.weights import read_weights, write_weights
+from relit.weights import Weights, read_weights, write_weights
 
 log = logging.getLogger(__name__)
 
 _default_format = warnings.formatwarning
 
-Weights = dict[str, dict[str, Tensor]]
-"""Named sets of tensors, such as ``{"enhancer": state_dict, "prompts": {"embeddings": ...}}``."""
+BATCH_KEYS = frozenset({"batch_size", "images", "num_workers"})
+"""Settings of a data module that say how its photographs are handed out, not which they are."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,7 @@ class _Run:
     logger: RunLogger | None
     _clip: dict[str, Any] = field(default_factory=dict)
     _datamodules: dict[str, LightningDataModule] = field(default_factory=dict)
+    _sources: dict[str, LightningDataModule] = field(default_factory=dict)
 
     def train_and_finish(self) -> dict[str, float]:
         if self.strategy.is_global_zero:
@@ -308,11 +309,16 @@ class _Run:
         return metrics
 
     def _datamodule(self, stage: Mapping[str, Any]) -> LightningDataModule:
-        """Stages with the same data settings share one data module, so photos are read once."""
+        """Stages with equal data settings share a data module; if only batches differ, its photographs."""
         node = {**self.config["data"], **(stage.get("data") or {})}
         key = json.dumps(node, sort_keys=True)
         if key not in self._datamodules:
-            self._datamodules[key] = build(node)
+            built = build(node)
+            content = {name: value for name, value in node.items() if name not in BATCH_KEYS}
+            first = self._sources.setdefault(json.dumps(content, sort_keys=True), built)
+            if first is not built and hasattr(built, "share"):
+                built.share(first)
+            self._datamodules[key] = built
         return self._datamodules[key]
 
     def _build_network(self) -> nn.Module:

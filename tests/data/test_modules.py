@@ -117,6 +117,18 @@ def test_photographs_are_loaded_once() -> None:
     assert module.loads == 1
 
 
+def test_photographs_are_shared_where_only_batches_differ() -> None:
+    first, second = ConstantPhotos(**COMMON), ConstantPhotos(**{**COMMON, "batch_size": 2, "images": False})
+    second.share(first)
+    second.setup()
+    assert (first.loads, second.loads) == (1, 0)
+    assert second.backlit is first.backlit
+    assert second.test is first.test
+    assert len(batches(second, 1)[0]["position"]) == 2
+    first.setup()
+    assert first.loads == 1
+
+
 def test_two_processes_share_what_one_would_see() -> None:
     whole, parts = ready(batch_size=4), []
     for rank in range(2):

@@ -97,17 +97,28 @@ class UnpairedPhotos(lightning.LightningDataModule, ABC):
         self.seed = seed
         self.num_workers = num_workers
         self.strict = strict
+        self._source: UnpairedPhotos = self
         self._loaded = False
 
     @abstractmethod
     def load(self) -> tuple[Photos, Photos, Pairs | None]:
         """Backlit and well-lit photographs (of side ``size``) and test pairs (of ``test_size``) or None."""
 
+    def share(self, other: UnpairedPhotos) -> None:
+        """Take the photographs of ``other``, which differs in batches alone, instead of loading them again."""
+        self._source = other
+
     def setup(self, stage: str | None = None) -> None:
         """Load the photographs, the first time it is called."""
-        if not self._loaded:
+        if self._loaded:
+            return
+        if self._source is self:
             self.backlit, self.well_lit, self.test = self.load()
-            self._loaded = True
+        else:
+            self._source.setup(stage)
+            self.backlit, self.well_lit = self._source.backlit, self._source.well_lit
+            self.test = self._source.test
+        self._loaded = True
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches without end from the trainer's step on (from 0 without a trainer)."""
