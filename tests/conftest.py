@@ -1,11 +1,14 @@
-"""Shared fixtures: where the real photographs are, and one thread per test process."""
+"""Shared fixtures: where the real photographs are, and two threads of torch per test process."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,8 +18,13 @@ def _deterministic_threads() -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real photographs and released checkpoints that stands beside a developer's checkout."""
-    folder = Path(__file__).resolve().parents[2] / "shared"
+    """Real photographs and released checkpoints, which the project does not ship: RELIT_TEST_DATA, or
+    ``shared`` beside the checkout.
+    """
+    folder = Path(os.environ.get("RELIT_TEST_DATA") or ROOT.parent / "shared").resolve()
     if not folder.is_dir():
-        pytest.skip(f"needs the real photographs and released checkpoints in {folder}")
+        pytest.skip(
+            f"needs real photographs and released checkpoints; {folder} does not exist, "
+            "set RELIT_TEST_DATA to their folder"
+        )
     return folder

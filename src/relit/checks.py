@@ -35,6 +35,8 @@ TOP_LEVEL_KEYS = (
     "finish",
 )
 STAGE_KEYS = ("module", "data", "steps", "extend", "trainer")
+CLIP_SETTINGS = ("logit_scale", "identity_distance", "identity_weight")
+PRECISIONS = ("32-true", 32, "32", "16-mixed", "bf16-mixed")
 EXTENSION_KEYS = ("above", "by", "at_most")
 
 # The runner decides these; positions of a batch and resuming depend on them.
@@ -120,6 +122,7 @@ def check_configuration(cfg: DictConfig) -> None:
     for name, stage in stages.items():
         problems += _stage_problems(f"stage.{name}", stage)
     problems += _trainer_problems("trainer", config.get("trainer") or {}, RUNNER_TRAINER_KEYS)
+    problems += _clip_problems(config.get("clip") or {})
     problems += _target_problems(config, names)
     if problems:
         raise ConfigurationError("\n".join(problems))
@@ -208,6 +211,13 @@ def _stage_problems(key: str, stage: Any) -> Iterator[str]:
     )
 
 
+def _clip_problems(clip: Mapping[str, Any]) -> Iterator[str]:
+    """Roles are nodes with a ``_target_``; beside them stand the settings that go with their features."""
+    for name, value in clip.items():
+        if name not in CLIP_SETTINGS and not (isinstance(value, Mapping) and "_target_" in value):
+            yield f"clip.{name}: no such key.{_near(str(name), (*CLIP_SETTINGS, 'prompts', 'identity'))}"
+
+
 def _extension_problems(key: str, extend: Any) -> Iterator[str]:
     if extend is None:
         return
@@ -233,6 +243,9 @@ def _trainer_problems(key: str, options: Mapping[str, Any], reserved: Collection
                 if name in RUN_TRAINER_KEYS
                 else "the stage runner decides it."
             )
+        elif name == "precision" and options[name] not in PRECISIONS:
+            choices = ", ".join(str(choice) for choice in PRECISIONS if isinstance(choice, str))
+            yield f"{key}.precision: expected one of {choices}, found {options[name]!r}."
         elif name not in known:
             yield f"{key}.{name}: Trainer has no such argument.{_near(name, known - set(reserved))}"
 

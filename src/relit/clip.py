@@ -20,7 +20,7 @@ Tokenizer = Callable[[list[str]], Tensor]
 
 @dataclass(frozen=True)
 class ClipIdentity:
-    """Which CLIP this is. Weight files name it; loading them with another CLIP is an error.
+    """Which CLIP this is: weight files name it.
 
     Attributes:
         model: open_clip's model name, or the embedded tower's.
@@ -166,6 +166,11 @@ class FrozenClip(nn.Module):
         found = dict(zip(sorted(set(blocks)), out["image_intermediates_prefix"], strict=True))
         return [found[block][:, 0] for block in blocks]
 
+    @property
+    def has_stages(self) -> bool:
+        """Whether the image tower is a ResNet, which :meth:`stage_features` needs."""
+        return hasattr(self._model.visual, "layer4")
+
     def stage_features(self, images: Tensor) -> list[Tensor]:
         """The five feature maps (B, C_l, H_l, W_l) behind stem and layers 1 to 4 (ResNet towers).
 
@@ -173,7 +178,7 @@ class FrozenClip(nn.Module):
             TypeError: the image tower is no ResNet.
         """
         visual = self._model.visual
-        if not hasattr(visual, "layer4"):
+        if not self.has_stages:
             raise TypeError(f"{self.identity.model} is no ResNet; ask for block_features, or use e.g. RN101.")
         out = visual.forward_intermediates(self.preprocess(images), intermediates_only=True)
         return list(out["image_intermediates"])

@@ -16,6 +16,7 @@ from torch import Tensor
 from relit.clip import FrozenClip
 from relit.data.augmentation import Augmentation
 from relit.data.folders import Photos
+from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
 
 BATCH = 32
@@ -36,7 +37,7 @@ class FeatureBank:
         self, clip: FrozenClip, augmentation: Augmentation, views: int, seed: int, device: torch.device
     ) -> None:
         if views < 1:
-            raise ValueError(f"a bank needs at least one view, not {views}")
+            raise ConfigurationError(f"views: a feature bank needs at least one view, not {views}.")
         self.clip, self.augmentation, self.seed, self.device = clip, augmentation, seed, device
         identity = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
         drawn = [augmentation.draw(keyed_generator(seed, "view", k)) for k in range(1, views)]
@@ -66,10 +67,6 @@ class FeatureBank:
         """Features (B, D) of photographs ``indices`` (B,) in ``views`` (B,)."""
         features = self._features[name]
         return features[indices.to(features.device), views.to(features.device)]
-
-    def all(self, name: str) -> Tensor:
-        """All features under ``name``, (N, K, D)."""
-        return self._features[name]
 
     def views_of(self, positions: Tensor) -> Tensor:
         """Which view each position of the run sees, int64 (B,): a function of seed and position alone."""

@@ -159,5 +159,7 @@ class PairMetrics(MetricCollection):
 
     protocol: Protocol = RGB8
 
-    def __init__(self, prefix: str | None = None) -> None:
-        super().__init__({"psnr": PSNR(), "ssim": SSIM()}, prefix=prefix, compute_groups=False)
+    def __init__(self, prefix: str | None = None, over_ranks: bool = True) -> None:
+        """``over_ranks=False`` where one rank measures alone: the others would never join the exchange."""
+        psnr, ssim = PSNR(sync_on_compute=over_ranks), SSIM(sync_on_compute=over_ranks)
+        super().__init__({"psnr": psnr, "ssim": ssim}, prefix=prefix, compute_groups=False)

@@ -31,11 +31,12 @@ VOLATILE = (
     "finish",
     "finish.*",
     "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
     "trainer.strategy",
     "trainer.log_every_n_steps",
     "data.num_workers",
+    "data.test_input",
+    "data.test_reference",
+    "data.test_size",
     "stage.*.data.num_workers",
     "stage.*.trainer.log_every_n_steps",
 )
@@ -47,6 +48,7 @@ _OWNED_BY_RUN = (
     "config.yaml",
     "metrics.json",
     "weights.safetensors",
+    "tiny_clip.safetensors",
     "report.html",
 )
 

@@ -22,6 +22,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -155,13 +156,16 @@ def join_processes(trainer_options: Mapping[str, Any]) -> Strategy:
     Raises:
         ConfigurationError: the strategy forks or spawns processes, which end with each stage.
     """
-    trainer = Trainer(
-        **trainer_options,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    try:
+        trainer = Trainer(
+            **trainer_options,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigurationError(f"trainer: {error}") from error
     launcher = trainer.strategy.launcher
     if launcher is None:
         return trainer.strategy

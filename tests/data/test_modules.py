@@ -227,9 +227,9 @@ def test_test_pairs_of_different_sizes_and_of_one(tmp_path: Path) -> None:
     native = FolderPhotos(folder, folder, folder, **COMMON)
     native.setup()
     assert [batch["input"].shape[-1] for batch in native.test_dataloader()] == [10, 20]
-    square = FolderPhotos(folder, folder, folder, **{**COMMON, "test_size": 6})
+    square = FolderPhotos(folder, folder, folder, **{**COMMON, "test_size": 12})
     square.setup()
-    assert [tuple(batch["input"].shape) for batch in square.test_dataloader()] == [(1, 3, 6, 6)] * 2
+    assert [tuple(batch["input"].shape) for batch in square.test_dataloader()] == [(1, 3, 12, 12)] * 2
 
 
 def test_no_test_folder_no_test_pairs(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from relit.data.procedural import procedural_scene
 from relit.keyed import keyed_generator
 from relit.tiny_clip.attributes import AXES
-from relit.tiny_clip.camera import EXPOSURE_EV, LUMA, Camera, _develop
+from relit.tiny_clip.camera import EXPOSURE_EV, LUMA, Camera, _develop, _exposure_values
 
 SIZE = 48
 WELL, EVEN, NORMAL, NATURAL, SHARP = 3, 0, 1, 1, 0
@@ -102,6 +102,29 @@ def test_backlight_is_uneven_light(scenes: Tensor) -> None:
     assert even.max() - even.min() < 0.01
     assert backlit.max() - backlit.min() > 0.15
     assert backlit.std(0).mean() < 0.01  # as the map: from left to right
+
+
+def stops(scene: Tensor, light: int, maps: Tensor) -> Tensor:
+    """Stops per pixel, (SIZE, SIZE), that the camera gives ``scene``; well exposed, neutral amounts."""
+    classes = torch.tensor([WELL]), torch.tensor([light])
+    return _exposure_values(scene, *classes, torch.full((1, 2), 0.5), maps)[0, 0]
+
+
+def test_light_from_behind_favours_what_is_bright() -> None:
+    """A backlit scene's bright half, the background, gets more stops than its dark half."""
+    scene = torch.full((1, 3, SIZE, SIZE), 0.05)
+    scene[..., : SIZE // 2] = 0.6
+    still = torch.zeros(1, 1, SIZE, SIZE)
+    backlit = stops(scene, 1, still)
+    assert backlit[:, : SIZE // 3].min() > backlit[:, -SIZE // 3 :].max() + 1
+    assert torch.equal(stops(scene, 0, still), torch.zeros(SIZE, SIZE))
+
+
+def test_the_random_map_is_high_where_the_shade_is() -> None:
+    grey = torch.full((1, 3, SIZE, SIZE), 0.18)
+    rising = torch.linspace(-1.5, 1.5, SIZE).expand(1, 1, SIZE, SIZE)
+    assert (stops(grey, 1, rising).diff(dim=1) < 0).all()
+    torch.testing.assert_close(stops(grey, 1, -rising), stops(grey, 1, rising).flip(1), atol=1e-5, rtol=0)
 
 
 def test_contrast_rises(scenes: Tensor) -> None:

@@ -13,11 +13,13 @@ printed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from relit.errors import ConfigurationError
 
 Distance = Literal["l2_rms", "mse_sum8"]
 
@@ -202,6 +204,10 @@ class IdentityLoss(nn.Module):
 
     def __init__(self, layer_weights: Sequence[float], distance: Distance = "l2_rms") -> None:
         super().__init__()
+        if distance not in get_args(Distance):
+            raise ConfigurationError(
+                f"distance of Eq. (4) must be one of {get_args(Distance)}, not {distance!r}."
+            )
         self.layer_weights = tuple(float(weight) for weight in layer_weights)
         self.distance: Distance = distance
 

@@ -26,6 +26,7 @@ from relit.clip_lit.losses import (
 from relit.clip_lit.network import IlluminationNetwork, enhance, initialise
 from relit.clip_lit.prompts import FixedPrompts, PromptPair
 from relit.data.augmentation import Augmentation
+from relit.errors import ConfigurationError
 from relit.feature_bank import FeatureBank
 from relit.keyed import keyed_generator
 from relit.weights import Weights
@@ -178,6 +179,11 @@ class EnhancerStage(L.LightningModule):
             self.network.load_state_dict(context.weights["enhancer"])
         self.network.to(memory_format=torch.channels_last)
         self.identity_clip: FrozenClip = context.clip["identity"]
+        if not self.identity_clip.has_stages:
+            raise ConfigurationError(
+                f"clip.identity.model={self.identity_clip.identity.model}: the identity loss needs the "
+                "stages of a ResNet. Set RN101 or tiny-ResNet."
+            )
         self.identity = identity
         self.optimizer = optimizer
         self.augmentation = augmentation

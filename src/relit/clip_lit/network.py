@@ -34,7 +34,9 @@ def enhance(image: Tensor, illumination: Tensor, floor: float = 1e-4) -> Tensor:
     Returns:
         I_t, (B, 3, H, W) in [0, 1].
     """
-    return (image / (illumination.clamp(min=floor) + 1e-9)).clamp(0, 1)
+    # in float32 also under autocast: bfloat16 would round a map near 1 by 0.4 %
+    accurate = torch.promote_types(illumination.dtype, torch.float32)
+    return (image / (illumination.to(accurate).clamp(min=floor) + 1e-9)).clamp(0, 1)
 
 
 class IlluminationNetwork(nn.Module):

@@ -17,7 +17,7 @@ from relit.clip import FrozenClip
 from relit.clip_lit.losses import negative_similarity
 from relit.clip_lit.modules import text_features
 from relit.clip_lit.network import enhance
-from relit.data.photo import write_png
+from relit.data.photo import resize_photo, write_png
 from relit.grids import comparison
 from relit.metrics import PairMetrics, round_to_8_bits
 from relit.plan import expand_plan
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WEIGHTS_FILE = "weights.safetensors"
+LONG_SIDE = 2048
+"""Larger test photographs are reduced to this long side, as in the paper: 1.5 KB of memory a pixel."""
 
 
 def save_weights(context: RunContext) -> None:
@@ -69,7 +71,9 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
             panels = [image, result.cpu(), *([] if reference is None else [reference])]
             write_png(context.run_dir / "samples" / f"{name}.png", comparison([panel[0] for panel in panels]))
     report = scores.report(photos)
-    atomic_write(context.run_dir / "metrics.json", json.dumps(report, indent=2).encode())
+    atomic_write(
+        context.run_dir / "metrics.json", json.dumps(_plain(report), indent=2, allow_nan=False).encode()
+    )
     log.info("%s", table(report))
     log.info(
         "Pictures: %s  Figures: %s  Weights: %s",
@@ -105,8 +109,8 @@ class _Scores:
         self.network.eval().to(context.device)
         self.clip: FrozenClip = context.clip["prompts"]
         self.clip.to(context.device)
-        self.text = _prompts_of_run(context, self.clip)
-        self.paired = {"input": PairMetrics(), "result": PairMetrics()}
+        self.text, self.logit_scale = _prompts_of_run(context, self.clip)
+        self.paired = {name: PairMetrics(over_ranks=False) for name in ("input", "result")}
         self.similarity: dict[str, list[float]] = {"input": [], "result": [], "reference": []}
         self.references = 0
 
@@ -125,7 +129,7 @@ class _Scores:
         return result
 
     def _similarity(self, name: str, picture: Tensor) -> None:
-        score = negative_similarity(self.clip.encode_image(picture), self.text)
+        score = negative_similarity(self.clip.encode_image(picture), self.text, self.logit_scale)
         self.similarity[name].append(float(score))
 
     def report(self, photos: UnpairedPhotos) -> dict[str, Any]:
@@ -142,6 +146,8 @@ class _Scores:
                 "name": protocol.name,
                 "description": protocol.description,
                 "test_size": photos.test_size,
+                "long_side": LONG_SIDE,
+                "logit_scale": self.logit_scale,
             },
             "data": "test" if photos.test is not None else "backlit training photographs, no references",
             "images": len(self.similarity["result"]),
@@ -160,17 +166,33 @@ def _photographs(photos: UnpairedPhotos, samples: int) -> Iterator[tuple[str, Te
         return
     for i in range(len(photos.test)):
         pair = photos.test[i]
-        reference = pair["reference"][None].float() / 255 if "reference" in pair else None
-        yield Path(pair["name"]).name, pair["input"][None].float() / 255, reference
+        reference = _bounded(pair["reference"]) if "reference" in pair else None
+        yield Path(pair["name"]).name, _bounded(pair["input"]), reference
 
 
-def _prompts_of_run(context: RunContext, clip: FrozenClip) -> Tensor:
-    """Features of the prompts that the last stage with prompts held: learned ones, or fixed phrases."""
+def _bounded(photo: Tensor) -> Tensor:
+    """A photograph, uint8 (3, H, W), as (1, 3, H, W) in [0, 1]; above LONG_SIDE reduced to it."""
+    height, width = photo.shape[-2:]
+    if max(height, width) > LONG_SIDE:
+        scale = LONG_SIDE / max(height, width)
+        photo = resize_photo(photo, (round(height * scale), round(width * scale)))
+    return photo[None].float() / 255
+
+
+def _prompts_of_run(context: RunContext, clip: FrozenClip) -> tuple[Tensor, float]:
+    """Features of the prompts of the last stage that has some, learned or fixed, and its logit scale."""
     from relit.stages import build
 
     stages = [context.cfg["stage"][planned.name]["module"] for planned in expand_plan(context.cfg["plan"])]
-    node = next(module["prompts"] for module in reversed(stages) if "prompts" in module)
-    return text_features(clip, build(node), context.weights)
+    module = next(module for module in reversed(stages) if "prompts" in module)
+    return text_features(clip, build(module["prompts"]), context.weights), float(module["logit_scale"])
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: the infinite PSNR of equal images becomes null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(report: dict[str, Any]) -> dict[str, float]:

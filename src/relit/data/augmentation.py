@@ -132,11 +132,13 @@ def apply_maps(images: Tensor, theta: Tensor) -> Tensor:
         else:
             interpolated.append(i)
     if interpolated:
-        maps = theta[interpolated].to(images.device, images.dtype)
-        grid = functional.affine_grid(maps, [len(interpolated), *images.shape[1:]], align_corners=False)
-        result[interpolated] = functional.grid_sample(
-            images[interpolated], grid, mode="bilinear", padding_mode="reflection", align_corners=False
-        )
+        # autocast would round the grid to bfloat16: more than a pixel at 512
+        with torch.autocast(images.device.type, enabled=False):
+            maps = theta[interpolated].to(images.device, images.dtype)
+            grid = functional.affine_grid(maps, [len(interpolated), *images.shape[1:]], align_corners=False)
+            result[interpolated] = functional.grid_sample(
+                images[interpolated], grid, mode="bilinear", padding_mode="reflection", align_corners=False
+            )
     return result
 
 

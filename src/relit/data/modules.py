@@ -90,6 +90,13 @@ class UnpairedPhotos(lightning.LightningDataModule, ABC):
         strict: bool = False,
     ) -> None:
         super().__init__()
+        for key, value, least in (
+            ("size", size, 1),
+            ("test_size", test_size, 11),
+            ("batch_size", batch_size, 1),
+        ):
+            if value is not None and value < least:
+                raise ConfigurationError(f"data.{key}: expected at least {least}, found {value}.")
         self.size = size
         self.test_size = test_size
         self.batch_size = batch_size
@@ -105,7 +112,7 @@ class UnpairedPhotos(lightning.LightningDataModule, ABC):
         """Backlit and well-lit photographs (of side ``size``) and test pairs (of ``test_size``) or None."""
 
     def share(self, other: UnpairedPhotos) -> None:
-        """Take the photographs of ``other``, which differs in batches alone, instead of loading them again."""
+        """Take the photographs of ``other``, which differs in batches alone, instead of loading again."""
         self._source = other
 
     def setup(self, stage: str | None = None) -> None:

@@ -54,10 +54,10 @@ PHOTOGRAPHS = (
         "grace_hopper", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "public domain", "input"
     ),
     Photograph("astronaut", "skimage", "data/astronaut.png", "public domain", "reference"),
-    Photograph("flower", "sklearn", "datasets/images/flower.jpg", "CC BY", "reference"),
+    Photograph("flower", "sklearn", "datasets/images/flower.jpg", "CC BY 2.0, vultilion", "reference"),
     Photograph("chelsea", "skimage", "data/chelsea.png", "CC0", "test"),
-    Photograph("china", "sklearn", "datasets/images/china.jpg", "CC BY", "test"),
-    Photograph("motorcycle", "skimage", "data/motorcycle_left.png", "CC0", "test"),
+    Photograph("china", "sklearn", "datasets/images/china.jpg", "CC BY 2.0, danielbuechele", "test"),
+    Photograph("motorcycle", "skimage", "data/motorcycle_left.png", "Middlebury 2014", "test"),
 )
 """Bundled scenes by role. (scikit-image's night-time ``rocket`` is left out: it is no well-lit reference.)"""
 
