@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -212,6 +214,47 @@ def test_a_full_disk_is_named_and_the_same_command_continues(whole: tuple[Path, 
     assert train(*QUICKSTART, "logger=none", cwd=tmp_path).status == 0
     resumed, expected = all_weights(tmp_path / "runs" / "quickstart"), all_weights(whole[0])
     assert [name for name, tensor in expected.items() if not torch.equal(tensor, resumed[name])] == []
+
+
+# --- two processes ---
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_from_the_doubled_batch(tmp_path: Path) -> None:
+    # the other processes are started as this one was, so no fork of a warm one will do; all die together
+    overrides = [*QUICKSTART, *(f"stage.{stage[2:]}.data.batch_size=2" for stage in STAGES[:5])]
+    two = subprocess.Popen(
+        [
+            sys.executable, str(ROOT / "train.py"), *overrides, "name=two",
+            "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        said, _ = two.communicate(timeout=200)
+    finally:
+        # whoever waits for a process that is gone goes, too
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(two.pid, signal.SIGKILL)
+    assert two.returncode == 0, said
+    doubled = [override.replace("data.batch_size=2", "data.batch_size=4") for override in overrides]
+    one = train(*doubled, "name=one", cwd=tmp_path)
+    assert one.status == 0, one.said
+    expected, found = (all_weights(tmp_path / "runs" / name) for name in ("one", "two"))
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            found[name], tensor, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    figures = [json.loads((tmp_path / "runs" / name / "metrics.json").read_text()) for name in ("one", "two")]
+    assert figures[1]["images"] == figures[0]["images"] == 12
+    assert figures[1]["result"]["psnr"] == pytest.approx(figures[0]["result"]["psnr"], abs=0.01)
 
 
 # --- your own photographs ---

@@ -52,7 +52,7 @@ def features(clip: FrozenClip, images: Tensor) -> Tensor:
 
 
 def report(what: str, wrong: Tensor, right: Tensor) -> float:
-    """Balanced accuracy of a judge that says ``wrong`` (bool) of wrong exposures, ``right`` of well lit ones."""
+    """Balanced accuracy of a judge that says ``wrong`` (bool) of badly lit photos, ``right`` of others."""
     truth = [1] * len(wrong) + [0] * len(right)
     accuracy = float(balanced_accuracy_score(truth, torch.cat([wrong, right]).int().numpy()))
     print(f"{what}: balanced accuracy {accuracy:.3f}")
