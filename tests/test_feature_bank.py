@@ -10,6 +10,7 @@ from relit.clip import FrozenClip
 from relit.clip_loading import load_clip
 from relit.data.augmentation import Augmentation
 from relit.data.folders import MemoryPhotoSet
+from relit.errors import ConfigurationError
 from relit.feature_bank import FeatureBank
 from relit.keyed import keyed_generator
 
@@ -37,6 +38,12 @@ def bank(clip: FrozenClip, photos: MemoryPhotoSet) -> FeatureBank:
     return bank
 
 
+def everything(bank: FeatureBank, name: str, photos: int = 5, views: int = 3) -> Tensor:
+    """All features under a name, (photos, views, D)."""
+    indices = torch.arange(photos).repeat_interleave(views)
+    return bank(name, indices, torch.arange(views).repeat(photos)).unflatten(0, (photos, views))
+
+
 def brighter(images: Tensor) -> Tensor:
     return images.sqrt()
 
@@ -52,11 +59,11 @@ def view(photo: Tensor, k: int) -> Tensor:
 def test_features_are_clips_of_the_transformed_photograph(
     bank: FeatureBank, clip: FrozenClip, photos: MemoryPhotoSet
 ) -> None:
-    assert bank.all("backlit").shape == (5, 3, 128)
+    assert everything(bank, "backlit").shape == (5, 3, 128)
     for i in range(5):
         for k in range(3):
             expected = clip.encode_image(view(photos[i], k))[0]
-            torch.testing.assert_close(bank.all("backlit")[i, k], expected)
+            torch.testing.assert_close(everything(bank, "backlit")[i, k], expected)
 
 
 def test_results_are_developed_before_the_view_is_taken(
@@ -65,14 +72,14 @@ def test_results_are_developed_before_the_view_is_taken(
     developed = brighter(photos[2][None].float() / 255)
     transform = AUGMENTATION.draw(keyed_generator(7, "view", 2))[None]
     expected = clip.encode_image(AUGMENTATION.apply(developed, transform))[0]
-    torch.testing.assert_close(bank.all("brighter")[2, 2], expected)
+    torch.testing.assert_close(everything(bank, "brighter")[2, 2], expected)
 
 
 def test_a_view_is_one_transform_for_all_photographs(bank: FeatureBank, clip: FrozenClip) -> None:
     generator = torch.Generator().manual_seed(1)
     image = torch.randint(256, (3, 24, 24), generator=generator, dtype=torch.uint8)
     bank.add("copies", MemoryPhotoSet([image] * 4, list("abcd")))
-    features = bank.all("copies")
+    features = everything(bank, "copies", photos=4)
     torch.testing.assert_close(features, features[:1].expand(4, -1, -1))
     assert (features[0, 0] - features[0, 1]).abs().max() > 1e-3
     assert (features[0, 1] - features[0, 2]).abs().max() > 1e-3
@@ -80,7 +87,7 @@ def test_a_view_is_one_transform_for_all_photographs(bank: FeatureBank, clip: Fr
 
 def test_asking_gathers_photograph_and_view(bank: FeatureBank) -> None:
     found = bank("backlit", torch.tensor([4, 0, 4]), torch.tensor([1, 2, 0]))
-    features = bank.all("backlit")
+    features = everything(bank, "backlit")
     assert torch.equal(found, torch.stack([features[4, 1], features[0, 2], features[4, 0]]))
 
 
@@ -90,7 +97,7 @@ def test_photographs_beyond_a_batch_are_in_order(clip: FrozenClip, monkeypatch: 
     bank = FeatureBank(clip, AUGMENTATION, views=1, seed=0, device=CPU)
     bank.add("grey", MemoryPhotoSet(greys, list("abcde")))
     expected = clip.encode_image(torch.stack(greys).float() / 255)
-    torch.testing.assert_close(bank.all("grey")[:, 0], expected)
+    torch.testing.assert_close(everything(bank, "grey", views=1)[:, 0], expected)
 
 
 def test_the_view_is_a_function_of_seed_and_position(bank: FeatureBank, clip: FrozenClip) -> None:
@@ -106,6 +113,6 @@ def test_the_view_is_a_function_of_seed_and_position(bank: FeatureBank, clip: Fr
 
 
 def test_no_gradient_is_kept_and_no_view_is_refused(bank: FeatureBank, clip: FrozenClip) -> None:
-    assert not bank.all("backlit").requires_grad
-    with pytest.raises(ValueError, match="at least one view"):
+    assert not everything(bank, "backlit").requires_grad
+    with pytest.raises(ConfigurationError, match="at least one view"):
         FeatureBank(clip, AUGMENTATION, views=0, seed=0, device=CPU)

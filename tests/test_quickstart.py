@@ -222,7 +222,13 @@ def test_a_full_disk_is_named_and_the_same_command_continues(whole: tuple[Path, 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_from_the_doubled_batch(tmp_path: Path) -> None:
     # the other processes are started as this one was, so no fork of a warm one will do; all die together
-    overrides = [*QUICKSTART, *(f"stage.{stage[2:]}.data.batch_size=2" for stage in STAGES[:5])]
+    # Sums in another order differ in the last bit. Adam's eps keeps it from making whole steps of that
+    # where the gradient is next to nothing.
+    overrides = [
+        *QUICKSTART,
+        *(f"+stage.{name}.module.optimizer.eps=1e-4" for name in ("enhancement", "tuning")),
+        *(f"stage.{stage[2:]}.data.batch_size=2" for stage in STAGES[:5]),
+    ]
     two = subprocess.Popen(
         [
             sys.executable, str(ROOT / "train.py"), *overrides, "name=two",

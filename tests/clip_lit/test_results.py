@@ -59,6 +59,10 @@ def network() -> UNet:
     return UNet(channels=(4, 4), initial_map=0.5)
 
 
+SCALE = 30
+"""The logit scale of the run: not the losses' default."""
+
+
 @pytest.fixture(scope="module")
 def clip() -> FrozenClip:
     return load_clip("tiny-ViT", "embedded")
@@ -78,7 +82,7 @@ def context(
         "name": "mine",
         "seed": 4,
         "plan": ["enhancement"],
-        "stage": {"enhancement": {"module": {"prompts": node}}},
+        "stage": {"enhancement": {"module": {"prompts": node, "logit_scale": SCALE}}},
         "network": {"_target_": "relit.clip_lit.network.UNet"},
     }
     return RunContext(
@@ -108,9 +112,9 @@ def pixels(image: Tensor) -> np.ndarray:
 
 
 def negative_score(clip: FrozenClip, text: Tensor, image: np.ndarray) -> float:
-    """Eq. (6) by hand: the softmax over both prompts at scale 100, its negative part."""
+    """Eq. (6) by hand: the softmax over both prompts at the run's scale, its negative part."""
     tensor = torch.tensor(image).permute(2, 0, 1)[None].float() / 255
-    negative, positive = (100 * (clip.encode_image(tensor) @ text.T))[0].tolist()
+    negative, positive = (SCALE * (clip.encode_image(tensor) @ text.T))[0].tolist()
     return 1 / (1 + math.exp(positive - negative))
 
 
