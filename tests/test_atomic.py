@@ -6,6 +6,7 @@ import errno
 import resource
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -15,13 +16,18 @@ import torch
 from relit.atomic import DiskFull, atomic_write
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file of this process may exceed 4 KiB: the kernel refuses the write as it does on a full disk."""
+    """No file of this process may exceed 4 KiB: the kernel refuses the write as it does on a full disk.
+
+    No fixture: pytest reports a test before it ends the fixtures, and its own output may go to a larger file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_bytes_and_writers_arrive_whole_in_missing_folders(tmp_path: Path) -> None:
@@ -62,13 +68,15 @@ def test_readers_see_the_old_file_while_the_new_one_is_written(tmp_path: Path) -
     assert target.read_bytes() == b"new"
 
 
-@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("writer", ["bytes", "torch.save"])
 def test_no_space_is_one_error_that_names_path_and_remedy(tmp_path: Path, writer: str) -> None:
     target = tmp_path / "state.pt"
     atomic_write(target, b"old")
     content = b"x" * 10_000 if writer == "bytes" else lambda file: torch.save(torch.zeros(10_000), file)
-    with pytest.raises(DiskFull, match=r"free space.*same command.*state\.pt") as caught:
+    with (
+        small_files(),
+        pytest.raises(DiskFull, match=r"free space.*same command.*state\.pt") as caught,
+    ):
         atomic_write(target, content)
     assert caught.value.errno == errno.EFBIG
     assert target.read_bytes() == b"old"
