@@ -27,7 +27,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "relit: needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) -V 2>&1)."; \
 	  echo "relit: name a newer one: make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "relit: setting up $(VENV). The first time takes about 3-5 minutes and 5 GB of disk; later calls skip this."
+	@echo "relit: setting up $(VENV). The first time takes about 2-5 minutes and 6 GB of disk; later calls skip this."
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "relit: could not create $(VENV). On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
