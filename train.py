@@ -23,7 +23,7 @@ try:
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
     from yaml import YAMLError
 
-    from relit.errors import ConfigurationError
+    from relit.errors import ConfigurationError, TrainingFailed
 except ModuleNotFoundError as missing:
     print(
         f"train.py: {sys.executable} has no package {missing.name!r}\n"
@@ -50,7 +50,13 @@ def main(cfg: DictConfig) -> float | None:
     except ConfigurationError as error:
         _remove_if_empty(Path(cfg.run_dir))
         _report(f"configuration error\n{error}")
+        # the table of a sweep shows it as this row's and goes on
+        if HydraConfig.get().mode == RunMode.MULTIRUN and "table" in HydraConfig.get().callbacks:
+            raise
         raise SystemExit(2) from error
+    except TrainingFailed as error:
+        _report(f"training failed\n{error}")
+        raise SystemExit(1) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise

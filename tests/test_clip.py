@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
-from relit.clip import FrozenClip
-from relit.clip_loading import EMBEDDED_FILE, load_clip
+from relit.clip import ClipIdentity, FrozenClip, check_clip
+from relit.clip_loading import EMBEDDED_FILE, UncutTokenizer, load_clip
+from relit.errors import ConfigurationError
 from relit.tiny_clip import architecture as tiny
 
 TEXTS = ["backlit", "a photo well lit in natural colour", "very dark grey noisy picture"]
@@ -100,6 +101,70 @@ def test_antialiasing_is_a_choice() -> None:
     plain = F.interpolate(stripes, (128, 128), mode="bilinear", antialias=False)
     torch.testing.assert_close(sharp, normalised(plain))
     torch.testing.assert_close(smooth[..., 4:-4], normalised(torch.full((1, 3, 128, 120), 0.5)))
+
+
+# --- texts that fit ---
+
+
+def test_texts_that_fit_are_tokenized_as_open_clip_does() -> None:
+    plain = open_clip.get_tokenizer("ViT-B-32")
+    uncut = UncutTokenizer(plain)
+    longest = " ".join(["dark"] * 75)
+    for texts in (TEXTS, [longest], ["", "é ☀ naïve"]):
+        assert torch.equal(uncut(texts), plain(texts))
+
+
+def test_a_text_that_open_clip_would_cut_is_refused() -> None:
+    plain = open_clip.get_tokenizer("ViT-B-32")
+    words = ["dark"] * 76
+    assert torch.equal(plain([" ".join(words)]), plain([" ".join(words[:-1])]))  # the last word is lost
+    with pytest.raises(ConfigurationError, match=r"'dark dark .* 78 tokens .* at most 77"):
+        UncutTokenizer(plain)(["well-lit", " ".join(words)])
+
+
+# --- prompts belong to one CLIP ---
+
+OPENAI = {"model": "ViT-B-32", "source": "openai"}
+
+
+@pytest.mark.parametrize(
+    ("trained", "model", "source", "digest"),
+    [
+        (OPENAI, "ViT-B-32", "openai", "0a"),
+        (OPENAI, "ViT-B-32-quickgelu", "openai", "0a"),
+        (OPENAI, "ViT-B-32", "ViT-B-32.pt", "0a"),  # a local copy
+        ({**OPENAI, "digest": "0a"}, "ViT-B-32", "some_tag", "0a"),  # the same weights by another name
+    ],
+)
+def test_the_clip_that_prompts_were_trained_with_is_accepted(
+    trained: dict[str, str], model: str, source: str, digest: str
+) -> None:
+    check_clip({"clip": {"prompts": trained}}, {"prompts": ClipIdentity(model, source, digest)}, "w")
+
+
+@pytest.mark.parametrize(
+    ("trained", "model", "source", "digest"),
+    [
+        (OPENAI, "tiny-ResNet", "embedded", "0a"),
+        (OPENAI, "ViT-B-32", "laion2b_s34b_b79k", "0a"),
+        ({**OPENAI, "digest": "0a"}, "ViT-B-32", "openai", "0b"),
+        ({**OPENAI, "digest": "0a"}, "ViT-B-32", "ViT-B-32.pt", "0b"),
+    ],
+)
+def test_another_clip_than_the_prompts_were_trained_with_is_refused(
+    trained: dict[str, str], model: str, source: str, digest: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        check_clip({"clip": {"prompts": trained}}, {"prompts": ClipIdentity(model, source, digest)}, "w.st")
+    for part in ("w.st", "ViT-B-32 (openai", f"{model} ({source}, {digest})", "clip.prompts"):
+        assert part in str(refusal.value)
+
+
+def test_where_no_prompts_meet_a_clip_any_will_do() -> None:
+    tiny_clip = ClipIdentity("tiny-ResNet", "embedded", "0a")
+    check_clip({}, {"prompts": tiny_clip}, "w")
+    check_clip({"clip": {"identity": OPENAI}}, {"prompts": tiny_clip}, "w")
+    check_clip({"clip": {"prompts": OPENAI}}, {"identity": tiny_clip}, "w")
 
 
 # --- gradients ---

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from relit.errors import ConfigurationError
-from relit.weights import Weights, read_weights, write_weights
+from relit.weights import Weights, load_network_weights, mismatch, read_weights, write_weights
 
 METADATA = {
     "network": {"_target_": "relit.clip_lit.network.UNet", "initial_map": None},
@@ -104,3 +105,36 @@ def test_safetensors_of_another_program_are_refused(tmp_path: Path, name: str) -
     save_file({name: torch.ones(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ConfigurationError, match="no weight file of Relit"):
         read_weights(tmp_path / "other.safetensors")
+
+
+def small_network(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.PReLU(), nn.Conv2d(4, 1, 3, bias=False))
+
+
+def test_weights_of_the_same_network_are_taken_over() -> None:
+    network, other = small_network(), small_network(1)
+    assert mismatch(network, other.state_dict()) == ""
+    load_network_weights(network, other.state_dict(), "stage 2")
+    image = torch.ones(1, 3, 8, 8)
+    assert torch.equal(network(image), other(image))
+
+
+def test_weights_of_another_network_are_summarised_in_one_line_and_change_nothing() -> None:
+    network = small_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = {"0.weight": torch.ones(4, 1, 3, 3), "2.weight": torch.ones(1, 4, 3, 3), "extra": torch.ones(1)}
+    with pytest.raises(ConfigurationError) as refusal:
+        load_network_weights(network, state, "w.safetensors")
+    message = str(refusal.value)
+    for part in (
+        "w.safetensors",
+        "Sequential",
+        "2 missing (first: 0.bias)",
+        "1 unexpected (first: extra)",
+        "1 misshapen (first: 0.weight is (4, 1, 3, 3), not (4, 3, 3, 3))",
+    ):
+        assert part in message
+    assert "\n" not in message
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -1,12 +1,9 @@
-"""What watches a stage while it trains: progress bar, bounded extension, checkpoints."""
+"""What every stage has while it trains: progress bar, checkpoints."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,13 +11,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.plugins import TorchCheckpointIO
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from relit.atomic import atomic_write
-
-WATCHED_STEPS = 30
-"""Losses of this many last steps decide whether a stage goes on, as in the CLIP-LIT release."""
+from relit.errors import ConfigurationError
 
 CHECKPOINT_NAME = "last.ckpt"
 
@@ -87,64 +81,18 @@ class StageProgressBar(ProgressBar):
             self._bar = None
 
 
-@dataclass(frozen=True)
-class ExtensionRule:
-    """Go on by ``by`` steps, at most ``at_most`` times, while the mean loss is above ``above``."""
+class SomethingToValidateOn(Callback):
+    """Refuse a stage that shall validate where a process has no photograph to validate on."""
 
-    above: float
-    by: int
-    at_most: int
-
-
-class LossExtension(Callback):
-    """Prolong a stage whose loss is still high at its planned end, as the CLIP-LIT release does, but bounded.
-
-    The losses seen and the extensions used are part of each checkpoint, so a resumed run decides as the
-    uninterrupted one. All ranks decide on the mean loss over ranks.
-
-    Args:
-        rule: when, by how much and how often.
-        planned_steps: where the stage ends without extension.
-    """
-
-    def __init__(self, rule: ExtensionRule, planned_steps: int) -> None:
-        self.rule = rule
-        self.planned_steps = planned_steps
-        self.used = 0
-        self._losses: deque[Tensor] = deque(maxlen=WATCHED_STEPS)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Note the loss; at the current end, decide."""
-        loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
-        self._losses.append(loss.detach())
-        if trainer.global_step < trainer.max_steps or self.used >= self.rule.at_most:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """All processes decide together, or the others would wait for one that never validates."""
+        if trainer.strategy.reduce_boolean_decision(sum(trainer.num_val_batches) > 0, all=True):
             return
-        mean = trainer.strategy.reduce(torch.stack(list(self._losses)).mean())
-        if float(mean) > self.rule.above:
-            self.used += 1
-            self._set_end(trainer)
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Keep what the next decision needs."""
-        checkpoint["loss_extension"] = {"used": self.used, "losses": torch.stack(list(self._losses)).cpu()}
-
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Take up the extensions already granted, before Lightning asks whether training is over."""
-        stored = checkpoint["loss_extension"]
-        self.used = stored["used"]
-        device = trainer.strategy.root_device
-        self._losses.extend(stored["losses"].to(device).unbind())
-        self._set_end(trainer)
-
-    def _set_end(self, trainer: Trainer) -> None:
-        # Trainer.max_steps is read-only and reads this attribute
-        trainer.fit_loop.epoch_loop.max_steps = self.planned_steps + self.used * self.rule.by
+        raise ConfigurationError(
+            f"validate_every is set, but there is nothing to validate on for each of {trainer.world_size} "
+            "process(es): name a folder with data.val_input=DIR, or keep photographs out of training with "
+            "data.held_out=N."
+        )
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -176,15 +124,33 @@ class NewestCheckpoint(Checkpoint):
     Args:
         folder: where ``last.ckpt`` lies.
         every: steps between two checkpoints.
+        validate_every: steps between two validations, if there are any. A checkpoint at the same step waits
+            for the validation, which a resumed run would leave out.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
+    def __init__(self, folder: Path, every: int, validate_every: int | None = None) -> None:
         self.path = folder / CHECKPOINT_NAME
         self.every = every
+        self.validate_every = validate_every
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write when due. Lightning calls checkpoint callbacks last, so the others' state is up to date."""
+        if not self._validates(trainer):
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write when due."""
+        self._save(trainer)
+
+    def _validates(self, trainer: Trainer) -> bool:
+        return (
+            self.validate_every is not None
+            and trainer.enable_validation
+            and trainer.global_step % self.validate_every == 0
+        )
+
+    def _save(self, trainer: Trainer) -> None:
         if trainer.global_step % self.every == 0:
             trainer.save_checkpoint(self.path)

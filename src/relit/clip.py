@@ -7,13 +7,16 @@ batched and differentiable, so gradients reach the pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from relit.errors import ConfigurationError
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -37,12 +40,53 @@ class ClipIdentity:
         return asdict(self)
 
 
+def check_clip(
+    metadata: Mapping[str, Any], identities: Mapping[str, ClipIdentity], source: str | Path
+) -> None:
+    """Refuse weights whose prompts were trained with another CLIP: there they would mean nothing.
+
+    Models must be the same, up to the suffix ``-quickgelu`` that says how weights are loaded. Digests decide
+    where both are known (files that were imported have none); else two different tags are different CLIPs,
+    while a local file may hold anything.
+
+    Args:
+        metadata: of a weight file; ``clip`` maps roles to :meth:`ClipIdentity.as_dict`, perhaps without a
+            digest.
+        identities: the configured CLIPs by role; ``prompts`` is compared.
+        source: the weight file, for the message.
+
+    Raises:
+        ConfigurationError: it is another CLIP.
+    """
+    trained, configured = metadata.get("clip", {}).get("prompts"), identities.get("prompts")
+    if trained is None or configured is None or _same_clip(trained, configured.as_dict()):
+        return
+    raise ConfigurationError(
+        f"{source}: its prompts belong to the CLIP {_named(trained)}, but clip.prompts is "
+        f"{_named(configured.as_dict())}. Set clip.prompts to that CLIP, or train prompts without this file."
+    )
+
+
+def _same_clip(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    if one["model"].removesuffix("-quickgelu") != other["model"].removesuffix("-quickgelu"):
+        return False
+    if one.get("digest") and other.get("digest"):
+        return one["digest"] == other["digest"]
+    # tags of open_clip hold no dot, names of weight files do
+    return one["source"] == other["source"] or any("." in clip["source"] for clip in (one, other))
+
+
+def _named(identity: Mapping[str, str]) -> str:
+    details = [identity["source"], *([identity["digest"]] if identity.get("digest") else [])]
+    return f"{identity['model']} ({', '.join(details)})"
+
+
 class FrozenClip(nn.Module):
     """A CLIP that is only asked.
 
     Args:
         model: an open_clip model with ``visual`` and a text tower.
-        tokenizer: texts to tokens, int64 (P, context length).
+        tokenizer: texts to tokens, int64 (P, context length); refuses a text that is too long.
         identity: what to write into weight files.
         mean: per-channel mean of CLIP's preprocessing.
         std: per-channel standard deviation of CLIP's preprocessing.
@@ -120,7 +164,11 @@ class FrozenClip(nn.Module):
         return self.encode_embeddings(embeddings, eot)
 
     def token_embeddings(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Token embeddings (P, context length, W) without positions, and the place of EOT, int64 (P,)."""
+        """Token embeddings (P, context length, W) without positions, and the place of EOT, int64 (P,).
+
+        Raises:
+            ConfigurationError: a text is too long for the context, or holds a word the tokenizer lacks.
+        """
         tokens = self.tokenizer(texts).to(self._text.token_embedding.weight.device)
         return self._text.token_embedding(tokens), tokens.argmax(-1)
 

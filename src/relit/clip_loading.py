@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 import zipfile
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from relit.clip import ClipIdentity, FrozenClip
 from relit.errors import ConfigurationError
 from relit.tiny_clip import architecture as tiny
+from relit.weights import mismatch
 
 EMBEDDED_FILE = "tiny_clip.safetensors"
 REACH_SECONDS = 10
@@ -68,12 +70,40 @@ def load_clip(
     source = Path(pretrained).name if Path(pretrained).is_file() else pretrained
     return FrozenClip(
         network,
-        open_clip.get_tokenizer(model),
+        UncutTokenizer(open_clip.get_tokenizer(model)),
         ClipIdentity(model, source, _digest(network)),
         network.visual.image_mean,
         network.visual.image_std,
         antialias,
     )
+
+
+class UncutTokenizer:
+    """A tokenizer of open_clip that refuses texts that are too long; left alone it cuts them silently.
+
+    Args:
+        tokenizer: with a ``context_length`` that a call may override.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """Tokens, int64 (P, context length).
+
+        Raises:
+            ConfigurationError: a text with its start and end has more tokens than the context length.
+        """
+        limit = self.tokenizer.context_length
+        room = max([limit, *(len(text.encode()) + 2 for text in texts)])  # no token is shorter than a byte
+        tokens: Tensor = self.tokenizer(texts, context_length=room)
+        for text, end in zip(texts, tokens.argmax(-1).tolist(), strict=True):
+            if end >= limit:
+                raise ConfigurationError(
+                    f"{textwrap.shorten(text, 100)!r} has {end + 1} tokens with start and end; this CLIP "
+                    f"takes at most {limit}. Shorten it."
+                )
+        return tokens[:, :limit]
 
 
 def _embedded(tower: str, pretrained: str, antialias: bool) -> FrozenClip:
@@ -193,13 +223,12 @@ def _state(path: Path) -> Any:
 
 
 def _fit(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()[:4]
+    differences = mismatch(model, state)
+    if differences:
         raise ConfigurationError(
-            f"clip: {path} does not fit the model: {' '.join(line.strip() for line in first)}"
-        ) from error
+            f"clip: {path} does not fit the model; tensors: {differences}. Set model to the one it holds."
+        )
+    model.load_state_dict(state, strict=True)
 
 
 def _check_text_tower(network: Any, model: str) -> None:

@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""Exceptions whose message says what the user can do: it is printed alone, without a traceback."""
 
 from __future__ import annotations
 
@@ -8,4 +8,12 @@ class ConfigurationError(Exception):
 
     The message names the path or the key and the remedy. ``train.py`` prints it alone and exits with
     status 2.
+    """
+
+
+class TrainingFailed(RuntimeError):  # noqa: N818 - it says what happened
+    """Training went astray with settings that are no mistake in themselves.
+
+    The message names the stage, the step, what is left of the run and the remedies. ``train.py`` prints it
+    alone and exits with status 1.
     """

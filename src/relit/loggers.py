@@ -16,7 +16,10 @@ from urllib.parse import urlparse
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
+from relit.data.photo import write_png
 from relit.errors import ConfigurationError
 
 
@@ -58,6 +61,24 @@ class RunLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log ``metrics`` at ``step`` of the current stage; ``None`` means the stage's beginning."""
         self.inner.log_metrics(dict(metrics), step=self.offset + (step or 0))
+
+    @rank_zero_only
+    def log_pictures(self, pictures: Mapping[str, Tensor], step: int) -> None:
+        """Log pictures (3, H, W) in [0, 1] by name at ``step`` of the current stage.
+
+        W&B and TensorBoard show them beside the curves; with CSV they are PNG files, ``pictures/<step>``
+        beside the metrics.
+        """
+        step += self.offset
+        if isinstance(self.inner, WandbLogger):
+            for name, picture in pictures.items():
+                self.inner.log_image(name, [to_pil_image(picture)], step=step)
+        elif isinstance(self.inner, TensorBoardLogger):
+            for name, picture in pictures.items():
+                self.inner.experiment.add_image(name, picture, step)
+        elif isinstance(self.inner, CSVLogger):
+            for name, picture in pictures.items():
+                write_png(Path(self.inner.log_dir, "pictures", f"{step:06d}", f"{name}.png"), picture)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Pass on hyperparameters."""

@@ -111,8 +111,11 @@ def _comparable(result: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     return round_to_8_bits(x), round_to_8_bits(y)
 
 
-class _MeanOverImages(Metric):
-    """The mean of a per-image figure over all images of all processes, each image counted once."""
+class MeanOverImages(Metric):
+    """The mean of a per-image figure, (B,), over all images of all processes, each image counted once.
+
+    NaN while no process has seen an image.
+    """
 
     higher_is_better = True
     is_differentiable = False
@@ -125,11 +128,8 @@ class _MeanOverImages(Metric):
         self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def values(self, result: Tensor, reference: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def update(self, result: Tensor, reference: Tensor) -> None:
-        values = self.values(result, reference)
+    def update(self, values: Tensor) -> None:
+        """Count the images of one batch."""
         self.total += values.sum()
         self.images += values.numel()
 
@@ -137,18 +137,20 @@ class _MeanOverImages(Metric):
         return self.total / self.images
 
 
-class PSNR(_MeanOverImages):
+class PSNR(MeanOverImages):
     """Mean over images of :func:`image_psnr`."""
 
-    def values(self, result: Tensor, reference: Tensor) -> Tensor:
-        return image_psnr(result, reference)
+    def update(self, result: Tensor, reference: Tensor) -> None:  # type: ignore[override]
+        """Count results and references, (B, 3, H, W) in [0, 1]."""
+        super().update(image_psnr(result, reference))
 
 
-class SSIM(_MeanOverImages):
+class SSIM(MeanOverImages):
     """Mean over images of :func:`image_ssim`."""
 
-    def values(self, result: Tensor, reference: Tensor) -> Tensor:
-        return image_ssim(result, reference)
+    def update(self, result: Tensor, reference: Tensor) -> None:  # type: ignore[override]
+        """Count results and references, (B, 3, H, W) in [0, 1]."""
+        super().update(image_ssim(result, reference))
 
 
 class PairMetrics(MetricCollection):

@@ -19,7 +19,7 @@ from typing import Any, Protocol, cast
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -27,19 +27,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from relit.atomic import atomic_write
-from relit.callbacks import (
-    CHECKPOINT_NAME,
-    AtomicCheckpointIO,
-    ExtensionRule,
-    LossExtension,
-    NewestCheckpoint,
-    StageProgressBar,
-)
+from relit.callbacks import CHECKPOINT_NAME
+from relit.clip import check_clip
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_seed
 from relit.loggers import RunLogger
 from relit.plan import PlannedStage, expand_plan
 from relit.run_state import FinishedStage, RunState, open_run, write_state
+from relit.stage_trainer import stage_trainer
 from relit.weights import Weights, read_weights, write_weights
 
 log = logging.getLogger(__name__)
@@ -64,6 +59,7 @@ class StageContext:
         run_dir: the run's directory.
         clip: the frozen CLIPs by role; empty where the configuration has none.
         network: builds a new network from the ``network`` node.
+        compile: whether :meth:`compiled` compiles.
     """
 
     name: str
@@ -75,6 +71,11 @@ class StageContext:
     run_dir: Path
     clip: Mapping[str, Any]
     network: Callable[[], nn.Module]
+    compile: bool = False
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function`` through ``torch.compile`` where the run asks for it."""
+        return torch.compile(function) if self.compile else function
 
 
 class StageModule(Protocol):
@@ -215,7 +216,7 @@ class _Run:
         done = len(self.state.finished)
         if done:
             log.info("Continuing %s: %d of %d stages are done.", self.run_dir, done, len(self.plan))
-        weights: Weights = self._stored_weights(self.plan[done - 1]) if done else {}
+        weights = self._stored_weights(self.plan[done - 1]) if done else self._starting_weights()
         for planned in self.plan[done:]:
             weights = self._train(planned, weights)
         metrics = self._finish(weights) if self.strategy.is_global_zero else {}
@@ -233,12 +234,15 @@ class _Run:
             weights=weights,
             run_dir=self.run_dir,
             clip=self._clip,
-            network=self._build_network,
+            network=self._network_to_train,
+            compile=self.config.get("compile", False),
         )
         # what a layer draws for itself at construction is keyed, too
         torch.manual_seed(context.seed)
         module: LightningModule = bind(stage["module"])(context)
-        trainer = self._trainer(planned, stage)
+        if self.logger is not None:
+            self.logger.offset = self.state.offset
+        trainer = stage_trainer(self.config, planned, self._folder(planned), self.logger)
         checkpoint = self._folder(planned) / "checkpoints" / CHECKPOINT_NAME
         trainer.fit(
             module,
@@ -249,31 +253,6 @@ class _Run:
         weights = {**weights, **_on_cpu(cast("StageModule", module).handover())}
         self._record(planned, weights, trainer.global_step)
         return weights
-
-    def _trainer(self, planned: PlannedStage, stage: Mapping[str, Any]) -> Trainer:
-        if self.logger is not None:
-            self.logger.offset = self.state.offset
-        callbacks: list[Callback] = [
-            NewestCheckpoint(self._folder(planned) / "checkpoints", self.config["checkpoint_every"])
-        ]
-        if stage.get("extend") is not None:
-            callbacks.append(LossExtension(ExtensionRule(**stage["extend"]), stage["steps"]))
-        if self.config["progress"]:
-            callbacks.append(StageProgressBar(planned.title))
-        options = {**self.config["trainer"], **(stage.get("trainer") or {})}
-        return Trainer(
-            **options,
-            max_steps=stage["steps"],
-            max_epochs=-1,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
-            logger=self.logger or False,
-            default_root_dir=self._folder(planned),
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            enable_progress_bar=self.config["progress"],
-            enable_model_summary=False,
-        )
 
     def _record(self, planned: PlannedStage, weights: Weights, steps: int) -> None:
         """Weights first, then the state that vouches for them, then the checkpoints can go."""
@@ -329,6 +308,19 @@ class _Run:
         if self.config.get("network") is None:
             raise ConfigurationError("network: this stage needs a network, but the configuration names none.")
         return cast("nn.Module", build(self.config["network"]))
+
+    def _network_to_train(self) -> nn.Module:
+        layout = torch.channels_last if self.config.get("channels_last", True) else torch.contiguous_format
+        return self._build_network().to(memory_format=layout)
+
+    def _starting_weights(self) -> Weights:
+        """What the first stage finds: the groups of the ``start`` file, if there is one."""
+        start = self.config.get("start")
+        if start is None:
+            return {}
+        weights, metadata = read_weights(start)
+        check_clip(metadata, {role: clip.identity for role, clip in self._clip.items()}, start)
+        return weights
 
     def _stored_weights(self, planned: PlannedStage) -> Weights:
         weights, _ = read_weights(self._folder(planned) / "weights.safetensors")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from relit.atomic import atomic_write
 from relit.errors import ConfigurationError
@@ -83,3 +83,44 @@ def read_weights(path: str | Path) -> tuple[Weights, dict[str, Any]]:
     except (KeyError, json.JSONDecodeError) as error:
         raise ConfigurationError(f"{path}: no weight file of Relit (its metadata is missing).") from error
     return groups, metadata
+
+
+def mismatch(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """How ``state`` differs from what ``network`` holds: counts, and the first tensor of each kind.
+
+    Returns:
+        Such as ``1 missing (first: cond1.bias), 2 unexpected (first: a.weight)``; empty where it fits.
+    """
+    expected = network.state_dict()
+    differences = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in expected],
+        "misshapen": [
+            f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in state and state[name].shape != tensor.shape
+        ],
+    }
+    return ", ".join(
+        f"{len(found)} {kind} (first: {found[0]})" for kind, found in differences.items() if found
+    )
+
+
+def load_network_weights(network: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Load ``state``, all of it and nothing else, into ``network``.
+
+    Args:
+        network: its tensors are replaced.
+        state: tensors by name.
+        source: where they come from, for the message: a file, or a stage.
+
+    Raises:
+        ConfigurationError: a tensor is missing, unexpected or of another shape; ``network`` is unchanged.
+    """
+    differences = mismatch(network, state)
+    if differences:
+        raise ConfigurationError(
+            f"{source}: the weights do not fit {type(network).__name__}; tensors: {differences}. "
+            "Set network to the one they were trained with, or give other weights."
+        )
+    network.load_state_dict(dict(state), strict=True)

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
-
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
-from relit.clip_lit.network import IlluminationNetwork, ResidualPPM, UNet, enhance, initialise, load_released
+from relit.clip_lit.network import IlluminationNetwork, ResidualPPM, UNet, enhance, initialise
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
-from relit.metrics import PairMetrics
 
 NETWORKS = [ResidualPPM, UNet]
-RELEASED = [
-    "clip_lit/enhancement_model.pth",
-    "clip_lit/init_enhancement_model.pth",
-    "rave/clip_lit_unpaired.pth",
-    "rave/rave_paired.pth",
-    "rave/rave_unpaired.pth",
-]
 
 
 def photos(batch: int, height: int, width: int, seed: int = 0) -> Tensor:
@@ -42,47 +28,10 @@ def lively(network: IlluminationNetwork, scale: float = 3.0) -> IlluminationNetw
     return network.eval()
 
 
-def released_map_by_hand(state: dict[str, Tensor], x: Tensor, zeros: bool = False) -> Tensor:
-    """The released forward pass, spelled out with functions on the state dict."""
-
-    def conv(x: Tensor, name: str, plain: bool = True) -> Tensor:
-        pad = F.pad(x, (1, 1, 1, 1)) if zeros and plain else F.pad(x, (1, 1, 1, 1), mode="reflect")
-        return F.conv2d(pad, state[f"{name}.weight"], state.get(f"{name}.bias"))
-
-    def block(x: Tensor, number: int) -> Tensor:
-        inner = F.leaky_relu(conv(x, f"ResidualBlock{number}.conv1", plain=False), 0.2)
-        return F.leaky_relu(x + conv(inner, f"ResidualBlock{number}.conv2", plain=False), 0.2)
-
-    def pooling(x: Tensor) -> Tensor:
-        parts = [x]
-        for i, bins in enumerate((1, 2, 3, 6)):
-            part = F.conv2d(F.adaptive_avg_pool2d(x, bins), state[f"PPM1.features.{i}.1.weight"])
-            part = F.prelu(part, state[f"PPM1.features.{i}.2.weight"])
-            parts.append(F.interpolate(part, x.shape[-2:], mode="bilinear", align_corners=True))
-        fused = F.conv2d(torch.cat(parts, 1), state["PPM1.fuse.0.weight"], padding=1)
-        return F.prelu(fused, state["PPM1.fuse.1.weight"])
-
-    x = block(block(F.leaky_relu(conv(x, "cond1"), 0.2), 1), 2)
-    x = conv(block(block(conv(pooling(x), "condx"), 3), 4), "condy")
-    return F.relu(conv(block(block(x, 5), 6), "cond_add1"))
-
-
 def test_released_network_has_its_parameters_and_unet_about_as_many() -> None:
     count = {network: sum(p.numel() for p in network().parameters()) for network in NETWORKS}
     assert count[ResidualPPM] == 278_790
     assert 0.9 * 278_790 < count[UNet] < 1.1 * 278_790
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("padding", ["reflect", "zeros"])
-def test_residual_ppm_is_the_released_forward_pass(
-    padding: Literal["reflect", "zeros"], training: bool
-) -> None:
-    network = lively(ResidualPPM(padding)).train(training)
-    x = photos(2, 19, 13)
-    by_hand = released_map_by_hand(network.state_dict(), x, zeros=padding == "zeros" and training)
-    assert by_hand.std() > 1e-3  # a map that says something
-    torch.testing.assert_close(network(x), by_hand)
 
 
 def test_padding_matters_in_training_at_the_border_only_until_pooling_spreads_it() -> None:
@@ -244,80 +193,3 @@ def test_a_network_learns_a_constant_illumination(build: type[IlluminationNetwor
         optimiser.step()
         losses.append(loss.item())
     assert min(losses) < 0.5 * losses[0]
-
-
-def test_released_names_survive_a_round_trip_with_and_without_module(tmp_path: Path) -> None:
-    state = lively(ResidualPPM()).state_dict()
-    for prefix in ("", "module."):
-        torch.save({prefix + name: tensor for name, tensor in state.items()}, tmp_path / "net.pth")
-        loaded = load_released(tmp_path / "net.pth")
-        ResidualPPM().load_state_dict(loaded, strict=True)
-        assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
-
-
-def test_bad_checkpoints_are_configuration_errors(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"absent\.pth"):
-        load_released(tmp_path / "absent.pth")
-    (tmp_path / "text.pth").write_text("<html>404</html>")
-    with pytest.raises(ConfigurationError, match=r"text\.pth"):
-        load_released(tmp_path / "text.pth")
-    torch.save({"a": torch.ones(3)}, tmp_path / "cut.pth")
-    (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:300])
-    with pytest.raises(ConfigurationError, match=r"cut\.pth"):
-        load_released(tmp_path / "cut.pth")
-    torch.save({"epoch": 3}, tmp_path / "other.pth")
-    with pytest.raises(ConfigurationError, match=r"other\.pth"):
-        load_released(tmp_path / "other.pth")
-    torch.save(UNet(), tmp_path / "code.pth")  # would run code when unpickled
-    with pytest.raises(ConfigurationError, match=r"code\.pth"):
-        load_released(tmp_path / "code.pth")
-
-
-@pytest.mark.parametrize("name", RELEASED)
-def test_released_checkpoints_load_and_brighten(shared: Path, name: str) -> None:
-    network = ResidualPPM()
-    network.load_state_dict(load_released(shared / "checkpoints" / name), strict=True)
-    x = 0.2 * photos(1, 32, 32)
-    with torch.no_grad():
-        illumination = network.eval()(x)
-    assert illumination.min() > 0
-    if not name.startswith("clip_lit/init"):
-        assert enhance(x, illumination).mean() > 1.1 * x.mean()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "psnr", "ssim"),
-    [
-        (None, 11.55, 0.522),
-        ("clip_lit/enhancement_model.pth", 18.08, 0.828),
-        ("clip_lit/init_enhancement_model.pth", 11.63, 0.524),
-        ("rave/rave_paired.pth", 18.27, 0.844),
-        ("rave/rave_unpaired.pth", 14.80, 0.767),
-        ("rave/clip_lit_unpaired.pth", 16.45, 0.809),
-    ],
-)
-def test_released_weights_reproduce_their_figures(
-    shared: Path, name: str | None, psnr: float, ssim: float
-) -> None:
-    """30 real scenes, under-exposed to middle frame, bicubic to 256x256, protocol rgb8."""
-    scenes = shared / "photos" / "SICEV2" / "test"
-    network = ResidualPPM().eval()
-    if name is not None:
-        network.load_state_dict(load_released(shared / "checkpoints" / name))
-    metrics = PairMetrics()
-    paths = sorted((scenes / "low").iterdir())
-    assert len(paths) == 30
-    for path in paths:
-        image, reference = (photo_at_256(p) for p in (path, scenes / "mid" / path.name))
-        with torch.no_grad():
-            metrics.update(image if name is None else enhance(image, network(image)), reference)
-    figures = metrics.compute()
-    assert figures["psnr"].item() == pytest.approx(psnr, abs=0.02)
-    assert figures["ssim"].item() == pytest.approx(ssim, abs=0.002)
-
-
-def photo_at_256(path: Path) -> Tensor:
-    with Image.open(path) as photo:
-        pixels = np.asarray(photo.convert("RGB").resize((256, 256), Image.Resampling.BICUBIC))
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 255

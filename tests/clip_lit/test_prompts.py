@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import open_clip
 import pytest
 import torch
@@ -12,7 +10,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
 from relit.clip_lit.losses import prompt_initialisation_loss
-from relit.clip_lit.prompts import FixedPrompts, PromptPair, released_prompts
+from relit.clip_lit.prompts import FixedPrompts, PromptPair
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
 
@@ -156,17 +154,13 @@ def test_state_dict_restores_the_pair(clip: TinyText) -> None:
     assert torch.equal(other.embeddings, prompts.embeddings)
 
 
-def test_released_files_of_77_positions_import_exactly(clip: TinyText, tmp_path: Path) -> None:
+def test_weights_of_77_positions_are_cut_after_eot_and_mean_the_same(clip: TinyText) -> None:
     released = torch.randn(2, POSITIONS, WIDTH, generator=keyed_generator("released"))
-    torch.save({"module.embedding_prompt": released}, tmp_path / "prompt.pth")
     prompts = PromptPair(clip, start="X", trained="all")
-    prompts.load(released_prompts(tmp_path / "prompt.pth"))
+    prompts.load({"embeddings": released})
     assert torch.equal(prompts.embeddings, released[:, :18])
     expected = clip.encode_embeddings(released, torch.tensor([17, 17]))
     torch.testing.assert_close(prompts(clip), expected, atol=1e-6, rtol=1e-5)
-    torch.save({"module.cond1.weight": released}, tmp_path / "network.pth")
-    with pytest.raises(ConfigurationError, match=r"network\.pth"):
-        released_prompts(tmp_path / "network.pth")
 
 
 @pytest.mark.parametrize("shape", [(2, 17, WIDTH), (2, 18, WIDTH + 1), (3, 18, WIDTH), (18, WIDTH)], ids=str)
@@ -192,6 +186,19 @@ def test_fixed_prompts_are_the_encoded_phrases(clip: TinyText) -> None:
     for wrong in (["one"], ["a", "b", "c"], "ab"):
         with pytest.raises(ConfigurationError, match="negative and a positive"):
             FixedPrompts(wrong)
+
+
+@pytest.mark.parametrize("phrases", [["", "well-lit"], ["backlit", "  \t"]], ids=str)
+def test_a_phrase_without_words_is_refused(clip: TinyText, phrases: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match="holds no word"):
+        FixedPrompts(phrases)(clip)
+
+
+@pytest.mark.parametrize("twin", ["a dark photo", "A  dark photo "])
+def test_phrases_that_are_one_to_clip_are_refused(clip: TinyText, twin: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"same to CLIP.*0\.5"):
+        FixedPrompts(["a dark photo", twin])(clip)
+    FixedPrompts(["a dark photo", "a dark photos"])(clip)
 
 
 def test_mistakes_are_configuration_errors(clip: TinyText) -> None:

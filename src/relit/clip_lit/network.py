@@ -7,8 +7,6 @@ I_t = I_b / I_i.
 from __future__ import annotations
 
 import math
-import pickle
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -228,23 +226,3 @@ def initialise(network: IlluminationNetwork, generator: torch.Generator) -> None
             module.bias.copy_(uniform / math.sqrt(fan_in))
     if network.initial_map is not None and network.output.bias is not None:
         network.output.bias.fill_(network.initial_map)
-
-
-def load_released(path: str | Path) -> dict[str, Tensor]:
-    """Read a ``.pth`` that CLIP-LIT or RAVE released: tensors by name, without DataParallel's ``module.``.
-
-    Raises:
-        ConfigurationError: the file is missing, or holds anything but named tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: no such checkpoint. Give the path of a released .pth file.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ConfigurationError(
-            f"{path}: can't be read as a released checkpoint; download it again."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ConfigurationError(f"{path}: holds more than named tensors, so it is no released checkpoint.")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from relit.clip_lit.network import load_released
 from relit.errors import ConfigurationError
 
 
@@ -119,42 +117,40 @@ class FixedPrompts(nn.Module):
 
     @torch.no_grad()
     def forward(self, clip: TextTower) -> Tensor:
-        """Text features (2, D) of unit norm, negative first."""
+        """Text features (2, D) of unit norm, negative first.
+
+        Raises:
+            ConfigurationError: to this CLIP's tokenizer a phrase is empty or too long, or both are the same.
+        """
         embeddings, eot = clip.token_embeddings(self.phrases)
+        for phrase, end in zip(self.phrases, eot.tolist(), strict=True):
+            if end == 1:
+                raise ConfigurationError(f"phrases: {phrase!r} holds no word. Say it in words.")
+        if torch.equal(embeddings[0], embeddings[1]):
+            raise ConfigurationError(
+                f"phrases: {self.phrases[0]!r} and {self.phrases[1]!r} are the same to CLIP, so S would be "
+                "0.5 for every photograph. Give two different phrases."
+            )
         return clip.encode_embeddings(embeddings[:, : int(eot.max()) + 1], eot)
-
-
-def released_prompts(path: str | Path) -> dict[str, Tensor]:
-    """Read a prompt pair that CLIP-LIT released, for :meth:`PromptPair.load`: ``embeddings`` (2, 77, 512).
-
-    Raises:
-        ConfigurationError: the file is missing or holds no prompt pair.
-    """
-    state = load_released(path)
-    if "embedding_prompt" not in state:
-        raise ConfigurationError(f"{path}: holds no 'embedding_prompt', so it is no released prompt pair.")
-    return {"embeddings": state["embedding_prompt"]}
 
 
 @torch.no_grad()
 def _start_embeddings(clip: TextTower, context: int, start: str, generator: torch.Generator | None) -> Tensor:
     """SOS, ``context`` start tokens, EOT, twice: (2, context + 2, W)."""
-    tokens, eot = clip.token_embeddings([" ".join(["X"] * context)])
-    if tokens.shape[1] < context + 2:
-        raise ConfigurationError(
-            f"{context} context tokens do not fit in CLIP's {tokens.shape[1]} positions."
-        )
-    tokens, end = tokens[0].float(), int(eot[0])
+    empty, _ = clip.token_embeddings([""])
+    if empty.shape[1] < context + 2:
+        raise ConfigurationError(f"{context} context tokens do not fit in CLIP's {empty.shape[1]} positions.")
     if start == "X":
-        if end != context + 1:
+        tokens, eot = clip.token_embeddings([" ".join(["X"] * context)])
+        if int(eot[0]) != context + 1:
             raise ConfigurationError(
                 "this CLIP's tokenizer has no token \"X\": set the prompts' start to random."
             )
-        return tokens[: context + 2].expand(2, -1, -1).clone()
+        return tokens[:, : context + 2].float().repeat(2, 1, 1)
     if start != "random":
         raise ConfigurationError(f"start of the prompts must be 'random' or 'X', not {start!r}.")
     if generator is None:
         raise ConfigurationError("prompts with start 'random' need a generator.")
-    middle = 0.02 * torch.randn(2, context, tokens.shape[1], generator=generator)
-    ends = tokens[[0, end]].expand(2, -1, -1)
-    return torch.cat([ends[:, :1], middle.to(tokens), ends[:, 1:]], dim=1)
+    middle = 0.02 * torch.randn(2, context, empty.shape[2], generator=generator)
+    sos, end = empty[:, :1].float(), empty[:, 1:2].float()
+    return torch.cat([sos.expand(2, -1, -1), middle.to(sos), end.expand(2, -1, -1)], dim=1)

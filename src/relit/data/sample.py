@@ -37,6 +37,7 @@ class SamplePhotos(UnpairedPhotos):
         procedural: procedural scenes of each role.
         num_workers: processes that load training photographs.
         strict: as in :class:`~relit.data.modules.UnpairedPhotos`; nothing here can be unreadable.
+        held_out: photographs of either role that are not trained on but validated on.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class SamplePhotos(UnpairedPhotos):
         procedural: int = 64,
         num_workers: int = 0,
         strict: bool = False,
+        held_out: int = 0,
     ) -> None:
         super().__init__(
             size=size,
@@ -60,6 +62,7 @@ class SamplePhotos(UnpairedPhotos):
             seed=seed,
             num_workers=num_workers,
             strict=strict,
+            held_out=held_out,
         )
         self.crops, self.procedural = crops, procedural
 

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from relit.clip import FrozenClip
 from relit.clip_lit.network import ResidualPPM, initialise
+from relit.clip_lit.prompt_stages import margins_of_round
 from relit.clip_lit.prompts import PromptPair
 from relit.data.augmentation import Augmentation
 from relit.data.modules import UnpairedPhotos
+from relit.errors import ConfigurationError
 from relit.feature_bank import FeatureBank
 from relit.keyed import keyed_generator, keyed_seed
 from relit.stages import StageContext, Weights, bind, build, run_stages
@@ -190,7 +192,7 @@ def test_the_yaml_files_say_what_the_paper_says(tmp_path: Path) -> None:
         assert (stage[name].module.optimizer.lr, stage[name].data.batch_size) == (2e-5, 16)
     assert all(node.module.optimizer.betas == [0.9, 0.99] for node in stage.values())
     assert all(node.module.get("logit_scale", 100) == 100 for node in stage.values())
-    assert stage.prompt_refinement.module.margins == [[0.9, 0.2]]
+    assert stage.prompt_refinement.module.margins == [{"round": 1, "m0": 0.9, "m1": 0.2}]
     assert (cfg.clip.identity_weight, cfg.clip.identity_distance, cfg.data.size) == (0.9, "l2_rms", 512)
 
 
@@ -201,11 +203,11 @@ def test_prompt_initialisation_logs_eq_1_with_labels_by_position(
     run: Run, clip: FrozenClip, photos: UnpairedPhotos, batch: dict[str, Tensor]
 ) -> None:
     bank, text = bank_of(run, 1, clip, photos), prompts_before(run, 1, clip)
-    views = bank.views_of(batch["position"])
     expected, exchanged_labels, exchanged_photos = 0.0, 0.0, 0.0
     for i, position in enumerate(batch["position"].tolist()):
         names = ["backlit", "well_lit"] if position % 2 == 0 else ["well_lit", "backlit"]
-        s_right, s_wrong = (score(bank(n, batch[n][i : i + 1], views[i : i + 1]), text) for n in names)
+        one = slice(i, i + 1)
+        s_right, s_wrong = (score(bank(n, batch[n][one], batch["position"][one]), text) for n in names)
         label = position % 2
         expected -= float((1 - s_right if label else s_right).log()) / 4
         exchanged_labels -= float((s_right if label else 1 - s_right).log()) / 4
@@ -222,26 +224,13 @@ def test_prompt_initialisation_logs_how_many_photographs_are_on_their_side_of_on
     # of three photographs the right ones are never as many as the wrong ones
     _, logged, _ = fitted(run, 1, "stage.prompt_initialisation.data.batch_size=3", steps=1)
     bank, text = bank_of(run, 1, clip, photos), prompts_before(run, 1, clip)
-    views = bank.views_of(batch["position"])
     right = 0
     for i in range(3):
         name = "well_lit" if batch["position"][i] % 2 else "backlit"
-        s = float(score(bank(name, batch[name][i : i + 1], views[i : i + 1]), text))
+        s = float(score(bank(name, batch[name][i : i + 1], batch["position"][i : i + 1]), text))
         assert abs(s - 0.5) > 1e-5
         right += s < 0.5 if name == "well_lit" else s > 0.5
     assert logged["prompt_initialisation/accuracy"] == pytest.approx(right / 3)
-
-
-def test_the_first_view_of_the_bank_is_the_photograph_itself(
-    run: Run, clip: FrozenClip, photos: UnpairedPhotos
-) -> None:
-    bank = bank_of(run, 1, clip, photos)
-    for i in range(len(photos.backlit)):
-        expected = clip.encode_image(photos.backlit[i][None].float() / 255)
-        first, *others = (bank("backlit", torch.tensor([i]), torch.tensor([k])) for k in range(3))
-        torch.testing.assert_close(first, expected, atol=1e-5, rtol=0)
-        for other in others:
-            assert (other - expected).abs().max() > 1e-3
 
 
 def test_prompt_initialisation_moves_the_context_and_nothing_else(run: Run, clip: FrozenClip) -> None:
@@ -337,9 +326,8 @@ def hinge(lower: Tensor, upper: Tensor, margin: float) -> float:
 def scores(
     run: Run, index: int, clip: FrozenClip, bank: FeatureBank, batch: dict[str, Tensor], names: Sequence[str]
 ) -> list[Tensor]:
-    text, views = prompts_before(run, index, clip), bank.views_of(batch["position"])
-    indices = {"well_lit": batch["well_lit"]}
-    return [score(bank(name, indices.get(name, batch["backlit"]), views), text) for name in names]
+    text, indices = prompts_before(run, index, clip), {"well_lit": batch["well_lit"]}
+    return [score(bank(name, indices.get(name, batch["backlit"]), batch["position"]), text) for name in names]
 
 
 def eq_7(s_b: Tensor, s_w: Tensor, s_t: Tensor) -> float:
@@ -420,7 +408,7 @@ def fitted(
         weights=run.weights(index - 1),
         run_dir=run.run_dir,
         clip={"prompts": clip, "identity": clip},
-        network=lambda: build(cfg["network"]),
+        network=lambda: build(cfg["network"]).to(memory_format=torch.channels_last),
     )
     stage = cfg["stage"][PLAN[index - 1]]
     module = bind(stage["module"])(context)
@@ -464,14 +452,50 @@ def test_without_previous_the_second_round_is_eq_7_again(run: Run, scores_of_rou
     assert "prompt_refinement/S_previous" not in logged
 
 
-def test_margins_go_by_round_and_the_last_holds_on(run: Run, scores_of_round_2: list[Tensor]) -> None:
-    margins = "stage.prompt_refinement.module.margins=[[0.8,0.3],[0.5,0.1]]"
-    _, logged, _ = fitted(run, 6, margins, steps=1)
+def test_margins_hold_from_their_round_on(run: Run, scores_of_round_2: list[Tensor]) -> None:
+    key = "stage.prompt_refinement.module.margins"
+    _, logged, _ = fitted(
+        run, 6, f"{key}=[{{round: 1, m0: 0.8, m1: 0.3}}, {{round: 2, m0: 0.5, m1: 0.1}}]", steps=1
+    )
     expected = eq_8(*scores_of_round_2, m0=0.5, m1=0.1)
     assert logged["prompt_refinement/loss"] == pytest.approx(expected, rel=1e-4)
-    _, logged, _ = fitted(run, 6, "stage.prompt_refinement.module.margins=[[0.8,0.3]]", steps=1)
+    _, logged, _ = fitted(
+        run, 6, f"{key}=[{{round: 1, m0: 0.8, m1: 0.3}}, {{round: 3, m0: 0.5, m1: 0.1}}]", steps=1
+    )
     expected = eq_8(*scores_of_round_2, m0=0.8, m1=0.3)
     assert logged["prompt_refinement/loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_margins_that_leave_a_round_out_or_are_no_pairs_are_named() -> None:
+    first, second = {"round": 1, "m0": 0.9, "m1": 0.2}, {"round": 2, "m0": 0.9, "m1": 0.1}
+    assert margins_of_round([first, second], 7) == (0.9, 0.1)
+    assert margins_of_round([first, second], 0) == (0.9, 0.2)
+    for wrong in ([second], [], [{"round": 1, "m0": 0.9}], [{**first, "m0": "a"}], [[0.9, 0.2]]):
+        with pytest.raises(ConfigurationError, match=r"prompt_refinement\.module\.margins"):
+            margins_of_round(wrong, 1)  # type: ignore[arg-type]
+
+
+def test_the_ranking_loss_has_a_weight(run: Run, scores_of_round_1: list[Tensor]) -> None:
+    _, logged, _ = fitted(run, 4, "stage.prompt_refinement.module.ranking_weight=200", steps=1)
+    assert logged["prompt_refinement/loss"] == pytest.approx(200 * eq_7(*scores_of_round_1), rel=1e-4)
+
+
+def test_fresh_views_encode_the_augmented_photographs_of_each_step(
+    run: Run, clip: FrozenClip, photos: UnpairedPhotos, batch: dict[str, Tensor]
+) -> None:
+    _, logged, _ = fitted(run, 1, "stage.prompt_initialisation.module.views=null", steps=1)
+    zoom = run.cfg["stage"]["prompt_initialisation"]["module"]["augmentation"]["zoom"]
+    labels = batch["position"] % 2
+    chosen = [
+        photos.well_lit[w] if label else photos.backlit[b]
+        for label, b, w in zip(labels, batch["backlit"].tolist(), batch["well_lit"].tolist(), strict=True)
+    ]
+    augmentation = Augmentation(zoom=zoom)
+    images = torch.stack(chosen).float() / 255
+    views = augmentation.apply(images, augmentation.matrices(batch["position"], stage_seed(run, 1)))
+    s = score(clip.encode_image(views), prompts_before(run, 1, clip))
+    expected = -torch.where(labels == 1, 1 - s, s).log().mean()
+    assert logged["prompt_initialisation/loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_swap_rounds_exchanges_the_two_results(run: Run, scores_of_round_2: list[Tensor]) -> None:

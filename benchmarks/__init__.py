@@ -1,0 +1,1 @@
+"""What Relit's way to train saves, as ratios to straightforward ones that compute the same losses."""

@@ -1,0 +1,93 @@
+"""The command ``relit``: what is done with photographs and weights outside of training.
+
+Exit status: 0 success, 2 a mistake in the arguments or their files (one message, no traceback), 130 Ctrl-C,
+1 anything else. Heavy imports stand inside the functions that need them, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from relit.errors import ConfigurationError
+
+Commands = argparse._SubParsersAction  # the only name argparse has for it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; ``arguments`` default to the process's. Returns the exit status."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], None] = options.run
+    try:
+        run(options)
+    except ConfigurationError as error:
+        _complain(options, str(error))
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(options, f"{error.filename}: {error.strerror}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _complain(options: argparse.Namespace, message: str) -> None:
+    print(f"relit {options.command}: {message}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="relit", description="Use and evaluate what Relit trained.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in (_add_import,):
+        add(commands)
+    return parser
+
+
+def _add_import(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "import",
+        help="turn released .pth files of CLIP-LIT and RAVE into a weight file",
+        description="Merge released .pth files of CLIP-LIT and RAVE, one enhancer and one prompt pair at "
+        "most, into a weight file of Relit. No code in them is run.",
+    )
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a released network or prompt pair"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="the weight file to write (.safetensors)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
+    parser.set_defaults(run=_import)
+
+
+def _import(options: argparse.Namespace) -> None:
+    _check_output(options.output, options.force)
+    from relit.clip_lit.released import released_weights
+    from relit.weights import write_weights
+
+    weights, metadata = released_weights(options.files)
+    write_weights(options.output, weights, metadata)
+    kinds = [
+        f"{group} ({sum(tensor.numel() for tensor in tensors.values()):,} parameters)"
+        for group, tensors in weights.items()
+    ]
+    print(
+        f"{options.output}: {' and '.join(kinds)}. "
+        f"Train on from it: python train.py experiment=clip_lit start={options.output}"
+    )
+
+
+def _check_output(path: Path, force: bool) -> None:
+    if path.is_dir():
+        raise ConfigurationError(f"{path}: is a folder. Give the name of a file in it.")
+    if path.exists() and not force:
+        raise ConfigurationError(f"{path}: exists. Give another name, or --force to replace it.")

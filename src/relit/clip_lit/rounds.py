@@ -1,0 +1,71 @@
+"""How results change from round to round: CLIP-LIT's iterative learning, measured on test photographs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from relit.atomic import atomic_write
+from relit.clip_lit.judging import enhancer, judge, photographs_to_judge, with_result
+from relit.clip_lit.scores import Scores
+from relit.plan import PlannedStage, expand_plan
+from relit.weights import Weights, read_weights
+
+if TYPE_CHECKING:
+    from relit.stages import RunContext
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (("psnr", "PSNR (dB)", 2), ("ssim", "SSIM", 3), ("S", "S", 3))
+
+
+def evaluate_rounds(context: RunContext, photographs: int) -> None:
+    """Judge the enhancer that each stage left; write ``rounds.json`` and print a table.
+
+    S(I) of different rounds can only be compared under one prompt pair, so all are scored by the last one.
+
+    Args:
+        context: the finished run.
+        photographs: how many test photographs to judge by, the first ones.
+    """
+    similarity = judge(context)
+    rows: list[dict[str, Any]] = []
+    for planned, weights in _enhancers(context):
+        network = enhancer(context, weights)
+        scores = Scores(over_ranks=False).to(context.device)
+        for _, pictures in islice(photographs_to_judge(context, photographs)[1], photographs):
+            scores.add(with_result(network, pictures), similarity)
+        measured = scores.compute()
+        if not rows:
+            rows.append({"stage": "input", **measured.get("input", {})})
+        rows.append({"stage": planned.folder, "round": planned.round, **measured.get("result", {})})
+    atomic_write(context.run_dir / "rounds.json", json.dumps(rows, indent=2).encode())
+    log.info("%s", table(rows))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as text: PSNR, SSIM and S of the enhancer that each stage left."""
+    columns = [column for column in COLUMNS if column[0] in rows[-1]]
+    lines = ["", "  ".join(["enhancer after".ljust(24), *(head.rjust(10) for _, head, _ in columns)])]
+    for row in rows:
+        cells = (f"{row[name]:.{digits}f}".rjust(10) for name, _, digits in columns)
+        lines.append("  ".join([row["stage"].ljust(24), *cells]))
+    return "\n".join(lines)
+
+
+def _enhancers(context: RunContext) -> Iterator[tuple[PlannedStage, Weights]]:
+    """The stages that changed the enhancer, with the weights they left."""
+    before: Weights = {}
+    for planned in expand_plan(context.cfg["plan"]):
+        weights, _ = read_weights(context.run_dir / "stages" / planned.folder / "weights.safetensors")
+        if "enhancer" in weights and not _equal(weights, before):
+            yield planned, weights
+        before = weights
+
+
+def _equal(weights: Weights, before: Weights) -> bool:
+    ours, theirs = weights["enhancer"], before.get("enhancer", {})
+    return ours.keys() == theirs.keys() and all(bool((ours[name] == theirs[name]).all()) for name in ours)

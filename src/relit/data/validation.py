@@ -1,0 +1,70 @@
+"""Photographs that no training step sees: what a stage is judged on while it trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from relit.data.folders import Pairs, Photos
+from relit.errors import ConfigurationError
+from relit.keyed import keyed_generator
+
+
+class Selection(Dataset[Tensor]):
+    """The photographs of a set at ``indices``."""
+
+    def __init__(self, photos: Photos, indices: list[int]) -> None:
+        self.photos, self.indices = photos, indices
+
+    @property
+    def names(self) -> list[str]:
+        names = self.photos.names
+        return [names[index] for index in self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> Tensor:
+        return self.photos[self.indices[place]]
+
+
+def hold_out(photos: Photos, count: int, *key: int | str) -> tuple[Photos, Photos]:
+    """Split ``photos`` into those to train on and ``count`` held out, drawn by ``key``; both in order.
+
+    Raises:
+        ConfigurationError: nothing would be left to train on.
+    """
+    if count >= len(photos):
+        raise ConfigurationError(
+            f"data.held_out: {count} photographs can't be held out of {len(photos)}; hold out fewer, or name "
+            "a folder of other photographs with data.val_input."
+        )
+    drawn = set(torch.randperm(len(photos), generator=keyed_generator(*key))[:count].tolist())
+    kept = [index for index in range(len(photos)) if index not in drawn]
+    return Selection(photos, kept), Selection(photos, sorted(drawn))
+
+
+class ValidationPhotos(Dataset[dict[str, Any]]):
+    """Inputs, with references where there are some, then well-lit photographs of other scenes.
+
+    An item holds ``name`` and either ``input`` and perhaps ``reference``, or ``well_lit``: uint8, (3, H, W).
+    """
+
+    def __init__(self, inputs: Pairs | Photos, well_lit: Photos | None) -> None:
+        self.inputs, self.well_lit = inputs, well_lit
+
+    def __len__(self) -> int:
+        return len(self.inputs) + (0 if self.well_lit is None else len(self.well_lit))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index < len(self.inputs):
+            item = self.inputs[index]
+            if isinstance(item, Tensor):
+                return {"input": item, "name": self.inputs.names[index]}
+            return dict(item)
+        place = index - len(self.inputs)
+        assert self.well_lit is not None
+        return {"well_lit": self.well_lit[place], "name": self.well_lit.names[place]}

@@ -1,0 +1,273 @@
+"""What a stage logs while it validates, and the switches that change how it trains, not what it computes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from relit.clip_lit.network import ResidualPPM, enhance
+from relit.clip_lit.prompts import PromptPair
+from relit.data.modules import UnpairedPhotos
+from relit.errors import ConfigurationError
+from relit.metrics import round_to_8_bits
+from relit.stages import build, run_stages
+from relit.weights import Weights, read_weights
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+STAGES = ("prompt_initialisation", "self_reconstruction", "enhancement", "prompt_refinement", "tuning")
+SMALL = [
+    "experiment=quickstart",
+    "rounds=1",
+    *("data.size=48", "data.test_size=48", "data.crops=4", "data.procedural=4"),
+    *("trainer=cpu", "trainer.log_every_n_steps=1", "progress=false", "checkpoint_every=1"),
+    "stage.prompt_initialisation.module.views=2",
+    *(f"stage.{name}.data.batch_size=4" for name in STAGES),
+    *(f"stage.{name}.steps=2" for name in STAGES),
+    *(f"stage.{name}.module.optimizer.lr=1e-3" for name in ("self_reconstruction", "enhancement", "tuning")),
+]
+
+
+LAST = "plan=[prompt_initialisation, self_reconstruction, enhancement]"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def composed(run_dir: Path, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        place = ["name=small", f"runs={run_dir.parent}", f"run_dir={run_dir}"]
+        return compose("train", [*SMALL, *place, *overrides])
+
+
+def trained(run_dir: Path, *overrides: str) -> Path:
+    run_stages(composed(run_dir, *overrides))
+    return run_dir
+
+
+def rows(run_dir: Path, name: str) -> dict[int, float]:
+    """The logged values of a metric by step of the run."""
+    found: dict[int, float] = {}
+    for file in sorted(run_dir.glob("logs/*/metrics.csv")):
+        with file.open() as lines:
+            found |= {int(r["step"]): float(r[name]) for r in csv.DictReader(lines) if r.get(name)}
+    return found
+
+
+def weights(run_dir: Path, folder: str) -> Weights:
+    return read_weights(run_dir / "stages" / folder / "weights.safetensors")[0]
+
+
+def network_of(tensors: dict[str, torch.Tensor]) -> ResidualPPM:
+    network = ResidualPPM()
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("validated") / "run", "data.held_out=2", "validate_every=1")
+
+
+@pytest.fixture(scope="module")
+def photos() -> UnpairedPhotos:
+    cfg: Any = OmegaConf.to_container(composed(Path("unused"), "data.held_out=2"), resolve=True)
+    module: UnpairedPhotos = build(cfg["data"])
+    module.setup()
+    return module
+
+
+@torch.no_grad()
+def s_of(run_dir: Path, folder: str, images: list[torch.Tensor]) -> list[float]:
+    """S(I), Eq. (6), by hand, under the prompts that the stage in ``folder`` left."""
+    cfg = OmegaConf.load(run_dir / "config.yaml")
+    clip = build(OmegaConf.to_container(cfg.clip.prompts))  # type: ignore[arg-type]
+    pair = PromptPair(clip, generator=torch.Generator())
+    pair.load(weights(run_dir, folder)["prompts"])
+    text = pair(clip)
+    cosines = torch.cat([clip.encode_image(image) for image in images]) @ text.T
+    exponentials = (cfg.clip.logit_scale * cosines.double()).exp()
+    return (exponentials[:, 0] / exponentials.sum(1)).tolist()
+
+
+def test_enhancer_stages_log_the_mean_score_of_held_out_photographs(
+    validated: Path, photos: UnpairedPhotos
+) -> None:
+    assert photos.validation is not None
+    found = [photos.validation[i] for i in range(len(photos.validation))]
+    inputs = [item["input"][None] / 255 for item in found if "input" in item]
+    well_lit = [item["well_lit"][None] / 255 for item in found if "well_lit" in item]
+    network = network_of(weights(validated, "3-enhancement")["enhancer"])
+    with torch.no_grad():
+        results = [round_to_8_bits(enhance(image, network(image))) for image in inputs]
+    last = max(step for step in rows(validated, "val/S") if step <= 5)
+    for name, images in (("val/S", results), ("val/S_input", inputs), ("val/S_well_lit", well_lit)):
+        scores = s_of(validated, "3-enhancement", images)
+        assert rows(validated, name)[last] == pytest.approx(sum(scores) / 2, rel=1e-4), name
+    # without prompts, self-reconstruction has nothing to score by
+    assert not [step for step in rows(validated, "val/S") if step in (2, 3)]
+
+
+def test_prompt_stages_log_how_many_held_out_photographs_they_place_rightly(
+    validated: Path, photos: UnpairedPhotos
+) -> None:
+    assert photos.validation is not None
+    right = 0
+    for i in range(len(photos.validation)):
+        item = photos.validation[i]
+        kind = "input" if "input" in item else "well_lit"
+        (s,) = s_of(validated, "1-prompt_initialisation", [item[kind][None] / 255])
+        right += s > 0.5 if kind == "input" else s < 0.5
+    last = max(step for step in rows(validated, "val/accuracy") if step <= 1)
+    assert rows(validated, "val/accuracy")[last] == pytest.approx(right / len(photos.validation))
+
+
+def test_results_are_shown_to_the_logger(validated: Path) -> None:
+    shown = {path.parent.parent.name for path in validated.glob("logs/version_0/pictures/*/val/*.png")}
+    assert len(shown) == 6  # two validations of each of the three enhancer stages
+
+
+def test_rounds_are_judged_by_one_prompt_pair(validated: Path) -> None:
+    table = json.loads((validated / "rounds.json").read_text())
+    metrics = json.loads((validated / "metrics.json").read_text())
+    names = ["input", "2-self_reconstruction", "3-enhancement", "5-tuning"]
+    assert [row["stage"] for row in table] == names
+    assert {name: table[0][name] for name in ("psnr", "ssim", "S")} == metrics["input"]
+    assert {name: table[-1][name] for name in ("psnr", "ssim", "S")} == metrics["result"]
+    assert len({row["S"] for row in table}) == len(names)
+
+
+def test_validating_changes_nothing_that_is_learned(validated: Path, tmp_path: Path) -> None:
+    plain = trained(tmp_path / "plain", "data.held_out=2")
+    assert not rows(plain, "val/S")
+    for group, tensors in weights(plain, "5-tuning").items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, weights(validated, "5-tuning")[group][name]), name
+
+
+class Killed(Exception):  # noqa: N818
+    """Ends a run in the middle."""
+
+
+@pytest.mark.parametrize("hook", ["on_validation_end", "on_train_batch_start"])
+def test_a_run_killed_around_a_validation_ends_with_the_same_weights_and_figures(
+    hook: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from relit.clip_lit.enhancer_stages import Enhancement
+
+    overrides = [
+        *("data.held_out=2", "validate_every=1", LAST),
+        *("stage.enhancement.steps=4", "ema={decay: 0.5}"),
+        "stage.enhancement.best={monitor: val/S, mode: max}",
+    ]
+    whole = trained(tmp_path / "whole", *overrides)
+
+    def die(module: Any, *_: Any) -> None:
+        if module.global_step == 2:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Enhancement, hook, die, raising=False)
+        with pytest.raises(Killed):
+            trained(tmp_path / "killed", *overrides)
+    resumed = trained(tmp_path / "killed", *overrides)
+    for name, tensor in weights(whole, "3-enhancement")["enhancer"].items():
+        assert torch.equal(tensor, weights(resumed, "3-enhancement")["enhancer"][name]), name
+    assert rows(resumed, "val/S") == rows(whole, "val/S")
+
+
+def test_nothing_to_validate_on_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"data\.val_input=DIR.*data\.held_out=N"):
+        trained(tmp_path / "run", "validate_every=1", "plan=[prompt_initialisation]")
+
+
+@pytest.fixture(scope="module")
+def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    return rows(trained(tmp_path_factory.mktemp("losses") / "run", LAST), "enhancement/loss")
+
+
+@pytest.mark.parametrize(
+    ("switch", "tolerance"),
+    [
+        (["channels_last=false"], 1e-4),
+        (["trainer.precision=bf16-mixed"], 3e-2),
+        (["+trainer.gradient_clip_val=1e6"], 0.0),
+    ],
+)
+def test_switches_leave_the_losses_as_they_are(
+    switch: list[str], tolerance: float, losses: dict[int, float], tmp_path: Path
+) -> None:
+    found = rows(trained(tmp_path / "run", LAST, *switch), "enhancement/loss")
+    assert found.keys() == losses.keys()
+    for step, loss in losses.items():
+        assert found[step] == pytest.approx(loss, rel=tolerance), step
+
+
+@pytest.mark.slow
+def test_compiled_networks_leave_the_losses_as_they_are(losses: dict[int, float], tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", LAST, "compile=true", "data.held_out=2", "validate_every=2")
+    plain = rows(trained(tmp_path / "plain", LAST, "data.held_out=2"), "enhancement/loss")
+    assert rows(run, "enhancement/loss") == pytest.approx(plain, rel=1e-3)
+
+
+def test_gradient_clipping_is_handed_to_the_trainer(losses: dict[int, float], tmp_path: Path) -> None:
+    """Adam hardly sees the scale of gradients, so plain gradient descent shows whether they are clipped."""
+    node = "stage.enhancement.module.optimizer"
+    descent = [f"{node}._target_=torch.optim.SGD", f"{node}.lr=1.0", f"~{node}.betas"]
+    before = network_state(trained(tmp_path / "run", LAST, *descent, "+trainer.gradient_clip_val=1e-3"), 2)
+    after = network_state(tmp_path / "run", 3)
+    moved = torch.cat([(after[name] - before[name]).flatten() for name in after]).norm()
+    assert 0 < moved <= 2.001e-3
+
+
+def network_state(run_dir: Path, index: int) -> dict[str, torch.Tensor]:
+    (folder,) = (run_dir / "stages").glob(f"{index}-*")
+    return weights(run_dir, folder.name)["enhancer"]
+
+
+def test_a_moving_average_of_the_enhancer_is_handed_over(tmp_path: Path) -> None:
+    averaged = trained(tmp_path / "averaged", LAST, "ema={decay: 0.25}")
+    steps = [
+        network_state(trained(tmp_path / f"{n}", LAST, f"stage.enhancement.steps={n}"), 3) for n in (1, 2)
+    ]
+    for name, tensor in network_state(averaged, 3).items():
+        expected = 0.25 * steps[0][name] + 0.75 * steps[1][name]
+        torch.testing.assert_close(tensor, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_dead_start_is_drawn_anew(tmp_path: Path) -> None:
+    """A network that gives white everywhere has less than 8 dB, and no gradient to leave by."""
+    dead = ["network.initial_map=-1", "plan=[self_reconstruction]", "stage.self_reconstruction.steps=40"]
+    rule = "stage.self_reconstruction.restart={below: 8, after: 29, at_most: 0}"
+    with pytest.raises(ConfigurationError, match=r"network\.initial_map=1"):
+        trained(tmp_path / "dead", *dead, rule)
+
+
+def test_the_start_file_gives_the_first_stage_its_weights(validated: Path, tmp_path: Path) -> None:
+    begun = trained(
+        tmp_path / "run",
+        f"start={validated / 'weights.safetensors'}",
+        "plan=[enhancement]",
+        "stage.enhancement.module.optimizer.lr=1e-12",
+    )
+    for group in ("enhancer", "prompts"):
+        for name, tensor in read_weights(validated / "weights.safetensors")[0][group].items():
+            torch.testing.assert_close(weights(begun, "1-enhancement")[group][name], tensor)
+    with pytest.raises(ConfigurationError, match="tiny-ResNet"):
+        trained(
+            tmp_path / "other",
+            f"start={validated / 'weights.safetensors'}",
+            "plan=[enhancement]",
+            "clip.prompts.model=tiny-ViT",
+        )
