@@ -47,6 +47,8 @@ _OWNED_BY_RUN = (
     "state.json",
     "config.yaml",
     "metrics.json",
+    "rounds.json",
+    "traceback.txt",
     "weights.safetensors",
     "tiny_clip.safetensors",
     "report.html",

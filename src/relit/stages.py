@@ -349,9 +349,11 @@ def _build_logger(config: dict[str, Any], run_dir: Path, state: RunState) -> Run
     if not config.get("logger"):
         return None
     factory = bind(config["logger"])
-    return RunLogger(
-        factory(run_dir=run_dir, run_name=str(config["name"]), run_id=state.run_id, config=config)
-    )
+    # the runs of a sweep share their name, but not their place in the folder of runs
+    runs = Path(config["runs"]).absolute()
+    inside = run_dir.absolute().is_relative_to(runs)
+    run_name = run_dir.absolute().relative_to(runs).as_posix() if inside else str(config["name"])
+    return RunLogger(factory(run_dir=run_dir, run_name=run_name, run_id=state.run_id, config=config))
 
 
 def _build_clip(nodes: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from relit.grids import comparison
 from relit.keyed import keyed_generator
 from relit.loggers import RunLogger
 from relit.metrics import round_to_8_bits
-from relit.weights import Weights
+from relit.weights import Weights, load_network_weights
 
 if TYPE_CHECKING:
     from relit.stages import StageContext
@@ -39,6 +39,9 @@ Optimizer = Callable[..., torch.optim.Optimizer]
 Batch = Mapping[str, Tensor]
 Prompts = Callable[..., PromptPair] | FixedPrompts
 """What builds the prompt pair, called with the text tower and a generator; or two phrases."""
+
+CLIP_STAGES = 5
+"""Feature maps of a ResNet CLIP: stem and layers 1 to 4, l = 0 ... 4 in Eq. (4)."""
 
 PICTURES = 4
 """Photographs shown to the logger at each validation."""
@@ -63,7 +66,8 @@ class EnhancerStage(L.LightningModule):
         self.network = cast("IlluminationNetwork", context.network())
         initialise(self.network, keyed_generator(context.seed, "network"))
         if "enhancer" in context.weights:
-            self.network.load_state_dict(context.weights["enhancer"])
+            source = f"stage.{context.name}: the enhancer handed over"
+            load_network_weights(self.network, context.weights["enhancer"], source)
         # a function, not a module: its parameters are the network's
         self._train_forward = context.compiled(self.network.forward)
         self.identity_clip: FrozenClip = context.clip["identity"]
@@ -71,6 +75,11 @@ class EnhancerStage(L.LightningModule):
             raise ConfigurationError(
                 f"clip.identity.model={self.identity_clip.identity.model}: the identity loss needs the "
                 "stages of a ResNet. Set RN101 or tiny-ResNet."
+            )
+        if len(identity.layer_weights) != CLIP_STAGES:
+            raise ConfigurationError(
+                f"stage.{context.name}.module.identity.layer_weights: expected {CLIP_STAGES} numbers, one per "
+                f"stage of the ResNet, found {len(identity.layer_weights)}."
             )
         self.identity = identity
         self.optimizer = optimizer

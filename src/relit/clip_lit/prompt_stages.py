@@ -24,7 +24,7 @@ from relit.errors import ConfigurationError
 from relit.feature_bank import ImageFeatures, image_features
 from relit.keyed import keyed_generator
 from relit.metrics import MeanOverImages
-from relit.weights import Weights
+from relit.weights import Weights, load_network_weights
 
 if TYPE_CHECKING:
     from relit.data.modules import UnpairedPhotos
@@ -183,7 +183,7 @@ class PromptRefinement(PromptStage):
         super().on_train_start()
         for name, weights in self._enhancers.items():
             network = self._build_network()
-            network.load_state_dict(weights)
+            load_network_weights(network, weights, f"the enhancer of {name}")
             network.eval().to(self.device)
             self.features.add(name, self.photos.backlit, partial(_enhanced_by, network))
 
