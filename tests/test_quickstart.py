@@ -97,7 +97,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_run_directory(whole: tuple[Path, str]) -> None:
     run_dir, _ = whole
     assert {path.name for path in run_dir.iterdir()} == {
-        "config.yaml", "metrics.json", "rounds.json", "weights.safetensors", "samples", "state.json", "stages", "logs",
+        "config.yaml", "metrics.json", "rounds.json", "weights.safetensors", "samples", "state.json",
+        "stages", "logs",
     }  # fmt: skip
     assert sorted(path.name for path in (run_dir / "stages").iterdir()) == STAGES
     for stage in (run_dir / "stages").iterdir():
@@ -368,7 +369,8 @@ def test_wrong_folders_are_named(folders: Path, overrides: list[str], expected: 
 
 
 def test_a_folder_that_was_not_named(tmp_path: Path) -> None:
-    said = complaint(train("experiment=clip_lit", "clip=tiny", "data=folders", "data.well_lit=light", cwd=tmp_path))
+    overrides = ["experiment=clip_lit", "clip=tiny", "data=folders", "data.well_lit=light"]
+    said = complaint(train(*overrides, cwd=tmp_path))
     assert "data.backlit" in said
     assert "data.backlit: not set. Set it: data.backlit=" in said
 

@@ -24,7 +24,7 @@ from relit.clip_lit.losses import IdentityLoss, enhancement_loss
 from relit.data.augmentation import Augmentation
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
-from relit.weights import Weights
+from relit.weights import Weights, load_network_weights
 
 if TYPE_CHECKING:
     from relit.data.modules import UnpairedPhotos
@@ -64,7 +64,8 @@ class Adversarial(EnhancerStage):
         self.discriminator = discriminator
         initialise(self.discriminator, keyed_generator(context.seed, "discriminator"))
         if "discriminator" in context.weights:
-            self.discriminator.load_state_dict(context.weights["discriminator"])
+            source = f"stage.{context.name}: the discriminator handed over"
+            load_network_weights(self.discriminator, context.weights["discriminator"], source)
         self.adversarial_weight = adversarial_weight
         self.identity_weight = identity_weight
         self.discriminator_lr = discriminator_lr

@@ -78,8 +78,8 @@ class EnhancerStage(L.LightningModule):
             )
         if len(identity.layer_weights) != CLIP_STAGES:
             raise ConfigurationError(
-                f"stage.{context.name}.module.identity.layer_weights: expected {CLIP_STAGES} numbers, one per "
-                f"stage of the ResNet, found {len(identity.layer_weights)}."
+                f"stage.{context.name}.module.identity.layer_weights: expected {CLIP_STAGES} numbers, one "
+                f"for each stage of the ResNet, found {len(identity.layer_weights)}."
             )
         self.identity = identity
         self.optimizer = optimizer

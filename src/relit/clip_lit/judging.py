@@ -18,6 +18,7 @@ from relit.clip_lit.scores import bounded
 from relit.grids import comparison
 from relit.metrics import round_to_8_bits
 from relit.plan import expand_plan
+from relit.weights import load_network_weights
 
 if TYPE_CHECKING:
     from relit.data.modules import UnpairedPhotos
@@ -31,7 +32,7 @@ Pictures = dict[str, Tensor]
 def enhancer(context: RunContext, weights: Weights) -> torch.nn.Module:
     """The run's network with ``weights``, ready to enhance."""
     network = context.network()
-    network.load_state_dict(weights["enhancer"])
+    load_network_weights(network, weights["enhancer"], "the enhancer handed over")
     return network.eval().to(context.device)
 
 
