@@ -17,7 +17,7 @@ THREADS = 2
 
 
 def main() -> None:
-    """Run the benchmarks one after the other; three to four minutes on two cores."""
+    """Run the benchmarks one after the other."""
     torch.set_num_threads(THREADS)
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns of random weights, which are meant
     seconds: dict[str, tuple[float, float]] = {}

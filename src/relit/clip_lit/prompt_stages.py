@@ -131,16 +131,23 @@ class PromptInitialisation(PromptStage):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Even positions take a backlit photograph (label 0), odd ones a well-lit one (label 1)."""
         labels = batch["position"] % 2
-        backlit, well_lit = (
-            self.features(name, batch[name], batch["position"]) for name in ("backlit", "well_lit")
-        )
-        features = torch.where(labels[:, None] == 1, well_lit, backlit)
+        features = self._features_by_label(batch, labels)
         text = self.prompts(self.clip)
         loss = prompt_initialisation_loss(features, labels, text, self.logit_scale)
         right = (negative_similarity(features, text.detach(), self.logit_scale) < 0.5) == (labels == 1)
         self.log("prompt_initialisation/loss", loss, prog_bar=True)
         self.log("prompt_initialisation/accuracy", right.float().mean())
         return loss
+
+    def _features_by_label(self, batch: Batch, labels: Tensor) -> Tensor:
+        """Features (B, D) of the photograph that each position takes; no other one is encoded."""
+        found = []
+        for label, name in enumerate(("backlit", "well_lit")):
+            chosen = labels == label
+            if chosen.any():
+                found.append(self.features(name, batch[name][chosen], batch["position"][chosen]))
+        in_batch = labels.argsort(stable=True).argsort()
+        return torch.cat(found)[in_batch.to(found[0].device)]
 
 
 class PromptRefinement(PromptStage):
