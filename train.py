@@ -50,12 +50,13 @@ def main(cfg: DictConfig) -> float | None:
     except ConfigurationError as error:
         _remove_if_empty(Path(cfg.run_dir))
         _report(f"configuration error\n{error}")
-        # the table of a sweep shows it as this row's and goes on
-        if HydraConfig.get().mode == RunMode.MULTIRUN and "table" in HydraConfig.get().callbacks:
+        if _in_table():
             raise
         raise SystemExit(2) from error
     except TrainingFailed as error:
         _report(f"training failed\n{error}")
+        if _in_table():
+            raise
         raise SystemExit(1) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
@@ -89,6 +90,11 @@ def _monitored(metrics: Mapping[str, float], name: str | None) -> float | None:
         known = ", ".join(sorted(metrics)) or "none"
         raise ConfigurationError(f"monitor={name}: the run measured no such metric. Measured: {known}.")
     return float(metrics[name])
+
+
+def _in_table() -> bool:
+    """Whether a table of ablations shows a failure as this row's and goes on with the others."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN and "table" in HydraConfig.get().callbacks
 
 
 def _remove_if_empty(run_dir: Path) -> None:

@@ -108,3 +108,22 @@ def test_environment_names_a_broken_package(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(ConfigurationError, match=r"torchvision cannot be imported.*requirements\.txt"):
         check_environment()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"best": "loss"}, "stage.first.best: expected null or {monitor: ..., mode: ...}, found 'loss'"),
+        ({"best": {"monitor": "val/S", "mode": "min"}}, "set stage.first.validate_every=STEPS"),
+        ({"best": {"monitor": "loss", "mode": "least"}}, "stage.first.best.mode=least"),
+        ({"best": {"monitor": "loss", "mode": "min"}, "ema": {"decay": 0.9}}, "monitor a val/ metric"),
+        ({"restart": {"after": 2, "at_most": 1}}, "stage.first.restart.after=2: the stage has 2 steps"),
+        ({"restart": {"at_most": -1}}, "stage.first.restart.at_most=-1"),
+        ({"ema": {"decay": 1.5}}, "stage.first.ema.decay=1.5"),
+        ({"validate_every": 0}, "stage.first.validate_every: expected null or steps >= 1, found 0"),
+        ({"extend": {"above": 1, "by": 0, "at_most": 1}}, "stage.first.extend.by: expected a whole number"),
+    ],
+)
+def test_rules_of_a_stage_that_can_not_work_are_named(settings: dict[str, Any], expected: str) -> None:
+    stage = {"module": {"_target_": "toy_regression.ToyStage"}, "steps": 2, **settings}
+    assert expected in message_for(stage={"first": stage}, plan=["first"])

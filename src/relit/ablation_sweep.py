@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from relit.ablation_table import DECIMALS, PaperRow, Run, as_text, name_of, tabulate
 from relit.atomic import atomic_write
-from relit.errors import ConfigurationError
+from relit.errors import ConfigurationError, TrainingFailed
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +112,8 @@ class AblationTable(Callback):
             self.status = self.status or 2
             return textwrap.shorten(str(error), 300)
         self.status = 1
+        if isinstance(error, TrainingFailed):
+            return textwrap.shorten(str(error), 300)
         atomic_write(run_dir / TRACEBACK_FILE, "".join(traceback.format_exception(error)).encode())
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
         return f"{reason} (see {run_dir / TRACEBACK_FILE})"

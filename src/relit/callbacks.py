@@ -85,7 +85,9 @@ class SomethingToValidateOn(Callback):
     """Refuse a stage that shall validate where a process has no photograph to validate on."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """All processes decide together, or the others would wait for one that never validates."""
+        """All processes decide together. Each needs a photograph: Lightning's first batch of a validation
+        may exchange buffers between all of them.
+        """
         if trainer.strategy.reduce_boolean_decision(sum(trainer.num_val_batches) > 0, all=True):
             return
         raise ConfigurationError(

@@ -82,7 +82,7 @@ def _import(options: argparse.Namespace) -> None:
     ]
     print(
         f"{options.output}: {' and '.join(kinds)}. "
-        f"Train on from it: python train.py experiment=clip_lit start={options.output}"
+        f"Tune it: python train.py experiment=clip_lit_released start={options.output} 'plan=[tuning]'"
     )
 
 

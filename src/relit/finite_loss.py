@@ -23,11 +23,13 @@ class FiniteLoss(Callback):
     Args:
         stage: the stage's key under ``stage``, for the message.
         checkpoint: where the stage's checkpoint lies.
+        before: the weights that the stage before left, if there is one.
     """
 
-    def __init__(self, stage: str, checkpoint: Path) -> None:
+    def __init__(self, stage: str, checkpoint: Path, before: Path | None = None) -> None:
         self.stage = stage
         self.checkpoint = checkpoint
+        self.before = before
         self._saved: int | None = None
         self._step = 0
         # step and loss, (2,) on the device; the step is infinite while all is well
@@ -86,7 +88,9 @@ class FiniteLoss(Callback):
             raise TrainingFailed(self._message(trainer, int(first), float(bad)))
 
     def _message(self, trainer: Trainer, step: int, loss: float) -> str:
-        last = "none yet" if self._saved is None else f"{self.checkpoint} (step {self._saved})"
+        last = f"{self.checkpoint} (step {self._saved})"
+        if self._saved is None:
+            last = "none yet" if self.before is None else f"none in this stage; before it {self.before}"
         clipped = trainer.gradient_clip_val
         remedies = [
             f"a lower learning rate: stage.{self.stage}.module.optimizer.lr",

@@ -8,7 +8,7 @@ are the parameters alone, by torch's own rule.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -114,5 +114,6 @@ class MovingAverage(Callback):
 
 
 def _parameters(module: torch.nn.Module) -> list[Tensor]:
-    """The parameters themselves, out of autograd's sight."""
-    return [parameter.detach() for parameter in module.parameters()]
+    """The parameters themselves, out of autograd's sight: of ``module.averaged`` where it says so, or all."""
+    averaged = cast("torch.nn.Module", getattr(module, "averaged", module))
+    return [parameter.detach() for parameter in averaged.parameters()]

@@ -74,16 +74,29 @@ def _rule_problems(key: str, stage: Mapping[str, Any]) -> Iterator[str]:
             continue
         try:
             rule(**settings)
-        except TypeError:
+        except (TypeError, AttributeError):
             known = ", ".join(f"{name}: ..." for name in inspect.signature(rule).parameters)
             yield f"{key}.{name}: expected null or {{{known}}}, found {settings!r}."
         except ConfigurationError as error:
             yield f"{key}.{error}"
-    monitor = (stage.get("best") or {}).get("monitor", "loss")
-    if monitor != "loss" and stage.get("validate_every") is None:
-        yield f"{key}.best.monitor={monitor} is measured by validations; set {key}.validate_every=STEPS."
-    if monitor == "loss" and stage.get("best") is not None and stage.get("ema") is not None:
-        yield f"{key}.best.monitor=loss judges other weights than ema hands over; monitor a val/ metric."
+    yield from _combination_problems(key, stage)
+
+
+def _combination_problems(key: str, stage: Mapping[str, Any]) -> Iterator[str]:
+    """Rules that can never apply, or that contradict each other."""
+    best, restart = stage.get("best"), stage.get("restart")
+    if isinstance(best, Mapping):
+        monitor = best.get("monitor")
+        if monitor != "loss" and stage.get("validate_every") is None:
+            yield f"{key}.best.monitor={monitor} is measured by validations; set {key}.validate_every=STEPS."
+        if monitor == "loss" and stage.get("ema") is not None:
+            yield f"{key}.best.monitor=loss judges other weights than ema hands over; monitor a val/ metric."
+    steps = stage.get("steps")
+    if isinstance(restart, Mapping) and isinstance(steps, int) and is_int(restart.get("after"), least=steps):
+        yield (
+            f"{key}.restart.after={restart['after']}: the stage has {steps} steps, so no dead start would be "
+            f"seen. Look earlier, or set {key}.restart=null and network.initial_map=1.0."
+        )
 
 
 def _optimizer_problems(key: str, module: Any) -> Iterator[str]:

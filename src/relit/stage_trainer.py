@@ -25,7 +25,11 @@ from relit.plan import PlannedStage
 
 
 def stage_trainer(
-    config: Mapping[str, Any], planned: PlannedStage, folder: Path, logger: RunLogger | None
+    config: Mapping[str, Any],
+    planned: PlannedStage,
+    folder: Path,
+    before: Path | None,
+    logger: RunLogger | None,
 ) -> Trainer:
     """A Trainer for one stage of the resolved ``config``.
 
@@ -33,6 +37,7 @@ def stage_trainer(
         config: the run's settings: ``trainer`` for all stages, ``stage.<name>`` for this one.
         planned: the stage's place in the plan.
         folder: where the stage's files lie.
+        before: the weights that the stage before left, if there is one.
         logger: the run's, or None.
     """
     stage = config["stage"][planned.name]
@@ -45,7 +50,7 @@ def stage_trainer(
         check_val_every_n_epoch=None,
         val_check_interval=validate_every or 1,
         limit_val_batches=0 if validate_every is None else None,
-        callbacks=_callbacks(config, planned, folder),
+        callbacks=_callbacks(config, planned, folder, before),
         plugins=[AtomicCheckpointIO()],
         logger=logger or False,
         default_root_dir=folder,
@@ -56,10 +61,12 @@ def stage_trainer(
     )
 
 
-def _callbacks(config: Mapping[str, Any], planned: PlannedStage, folder: Path) -> list[Callback]:
+def _callbacks(
+    config: Mapping[str, Any], planned: PlannedStage, folder: Path, before: Path | None
+) -> list[Callback]:
     stage = config["stage"][planned.name]
     checkpoint = folder / "checkpoints" / CHECKPOINT_NAME
-    callbacks: list[Callback] = [FiniteLoss(planned.name, checkpoint)]
+    callbacks: list[Callback] = [FiniteLoss(planned.name, checkpoint, before)]
     if stage.get("validate_every") is not None:
         callbacks.append(SomethingToValidateOn())
     if stage.get("extend") is not None:

@@ -35,11 +35,15 @@ from relit.loggers import RunLogger
 from relit.plan import PlannedStage, expand_plan
 from relit.run_state import FinishedStage, RunState, open_run, write_state
 from relit.stage_trainer import stage_trainer
+from relit.targets import resolve_target
 from relit.weights import Weights, read_weights, write_weights
 
 log = logging.getLogger(__name__)
 
 _default_format = warnings.formatwarning
+
+WEIGHTS_FILE = "weights.safetensors"
+"""What a finished stage leaves in its folder."""
 
 BATCH_KEYS = frozenset({"batch_size", "images", "num_workers"})
 """Settings of a data module that say how its photographs are handed out, not which they are."""
@@ -79,7 +83,11 @@ class StageContext:
 
 
 class StageModule(Protocol):
-    """A LightningModule that hands over what it learned."""
+    """A LightningModule that hands over what it learned.
+
+    Its class may have ``check(key, settings, round, clip)``, which raises ConfigurationError for settings
+    that can't work. It is called for every place in the plan before the first stage.
+    """
 
     def handover(self) -> Weights:
         """The tensors this stage adds or replaces, by name. Called once, after training."""
@@ -213,6 +221,7 @@ class _Run:
         if self.strategy.is_global_zero:
             atomic_write(self.run_dir / "config.yaml", OmegaConf.to_yaml(self.config).encode())
         self._clip = _build_clip(self.config.get("clip") or {})
+        self._check_modules()
         done = len(self.state.finished)
         if done:
             log.info("Continuing %s: %d of %d stages are done.", self.run_dir, done, len(self.plan))
@@ -221,6 +230,14 @@ class _Run:
             weights = self._train(planned, weights)
         metrics = self._finish(weights) if self.strategy.is_global_zero else {}
         return self.strategy.broadcast(metrics)
+
+    def _check_modules(self) -> None:
+        """Let each stage's module refuse its settings now, not when its turn comes."""
+        for planned in self.plan:
+            settings = self.config["stage"][planned.name]["module"]
+            check = getattr(resolve_target(settings["_target_"]), "check", None)
+            if check is not None:
+                check(f"stage.{planned.name}.module", settings, planned.round, self._clip)
 
     def _train(self, planned: PlannedStage, weights: Weights) -> Weights:
         """Train one stage, from its checkpoint if there is one; return all weights handed over so far."""
@@ -242,15 +259,19 @@ class _Run:
         module: LightningModule = bind(stage["module"])(context)
         if self.logger is not None:
             self.logger.offset = self.state.offset
-        trainer = stage_trainer(self.config, planned, self._folder(planned), self.logger)
-        checkpoint = self._folder(planned) / "checkpoints" / CHECKPOINT_NAME
+        folder = self._folder(planned)
+        trainer = stage_trainer(self.config, planned, folder, self._before(planned), self.logger)
+        datamodule = self._datamodule(stage)
+        checkpoint = folder / "checkpoints" / CHECKPOINT_NAME
         trainer.fit(
             module,
-            datamodule=self._datamodule(stage),
+            datamodule=datamodule,
             ckpt_path=checkpoint if checkpoint.exists() else None,
             weights_only=True,
         )
         weights = {**weights, **_on_cpu(cast("StageModule", module).handover())}
+        # data modules outlive stages; by their trainer they would keep the module and its features alive
+        datamodule.trainer = None
         self._record(planned, weights, trainer.global_step)
         return weights
 
@@ -264,7 +285,7 @@ class _Run:
                 "round": planned.round,
                 "steps": steps,
             }
-            write_weights(self._folder(planned) / "weights.safetensors", weights, metadata)
+            write_weights(self._folder(planned) / WEIGHTS_FILE, weights, metadata)
             write_state(self.run_dir, self.state)
             shutil.rmtree(self._folder(planned) / "checkpoints", ignore_errors=True)
         self.strategy.barrier("stage finished")
@@ -323,8 +344,14 @@ class _Run:
         return weights
 
     def _stored_weights(self, planned: PlannedStage) -> Weights:
-        weights, _ = read_weights(self._folder(planned) / "weights.safetensors")
+        weights, _ = read_weights(self._folder(planned) / WEIGHTS_FILE)
         return weights
+
+    def _before(self, planned: PlannedStage) -> Path | None:
+        """The weights that the stage before ``planned`` left."""
+        if planned.index == 1:
+            return None
+        return self._folder(self.plan[planned.index - 2]) / WEIGHTS_FILE
 
     def _folder(self, planned: PlannedStage) -> Path:
         return self.run_dir / "stages" / planned.folder
@@ -394,3 +421,5 @@ def _quieten_lightning() -> None:
     # Lightning's own business with torch, and advice that is wrong for photos held in memory
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+    # a rank, or the whole set, may have no photograph of some kind
+    warnings.filterwarnings("ignore", message=r".*was called before the ``update``.*")

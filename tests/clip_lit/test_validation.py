@@ -136,6 +136,8 @@ def test_prompt_stages_log_how_many_held_out_photographs_they_place_rightly(
 def test_results_are_shown_to_the_logger(validated: Path) -> None:
     shown = {path.parent.parent.name for path in validated.glob("logs/version_0/pictures/*/val/*.png")}
     assert len(shown) == 6  # two validations of each of the three enhancer stages
+    # pictures and figures of a validation stand at one step
+    assert set(rows(validated, "val/S")) <= {int(step) for step in shown}
 
 
 def test_rounds_are_judged_by_one_prompt_pair(validated: Path) -> None:
@@ -200,7 +202,6 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
 @pytest.mark.parametrize(
     ("switch", "tolerance"),
     [
-        (["channels_last=false"], 1e-4),
         (["trainer.precision=bf16-mixed"], 3e-2),
         (["+trainer.gradient_clip_val=1e6"], 0.0),
     ],
@@ -212,6 +213,91 @@ def test_switches_leave_the_losses_as_they_are(
     assert found.keys() == losses.keys()
     for step, loss in losses.items():
         assert found[step] == pytest.approx(loss, rel=tolerance), step
+    # reduced precision can't leave every bit as it was
+    assert (found == losses) == (switch[0] != "trainer.precision=bf16-mixed" and tolerance == 0.0)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_memory_layout_is_a_switch_and_leaves_the_loss_as_it_is(
+    channels_last: bool, losses: dict[int, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from relit.clip_lit.enhancer_stages import Enhancement
+
+    layouts: list[bool] = []
+
+    def look(module: Enhancement) -> None:
+        weight = module.network.output.weight
+        layouts.append(weight.is_contiguous(memory_format=torch.channels_last))
+
+    monkeypatch.setattr(Enhancement, "on_train_end", look, raising=False)
+    run = trained(tmp_path / "run", LAST, f"channels_last={str(channels_last).lower()}")
+    assert layouts == [channels_last]
+    assert rows(run, "enhancement/loss") == pytest.approx(losses, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["stage.prompt_refinement.module.margins=[{round: 2, m0: 0.9, m1: 0.2}]"],
+            "margins: round 1 has none",
+        ),
+        (["ablation=fixed_prompts", "clip.phrases=[dark, unheard]"], "does not know 'unheard'"),
+        (["ablation=fixed_prompts", f"clip.phrases=[dark, {'dark ' * 80}]"], "at most"),
+        (
+            ["stage.tuning.module.identity.layer_weights=[1, 1]"],
+            r"stage\.tuning\.module\.identity\.layer_weights",
+        ),
+        (["clip.identity.model=tiny-ViT"], r"clip\.identity\.model=tiny-ViT"),
+    ],
+)
+def test_what_can_not_work_is_refused_before_anything_is_trained(
+    overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        trained(tmp_path / "run", *overrides)
+    assert not list((tmp_path / "run").glob("stages/*"))
+
+
+def test_a_finished_stage_is_let_go(tmp_path: Path) -> None:
+    """Its features would otherwise stay in memory as long as the data module that the run keeps."""
+    import gc
+    import weakref
+
+    from relit.clip_lit.prompt_stages import PromptInitialisation
+
+    seen: list[weakref.ref[PromptInitialisation]] = []
+    original = PromptInitialisation.handover
+
+    def note(module: PromptInitialisation) -> Weights:
+        seen.append(weakref.ref(module))
+        return original(module)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PromptInitialisation, "handover", note)
+        trained(tmp_path / "run", "plan=[prompt_initialisation, self_reconstruction]", "finish=[]")
+    gc.collect()
+    assert [reference() for reference in seen] == [None]
+
+
+def test_without_test_photographs_the_held_out_ones_are_judged(validated: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for folder in ("dark", "bright"):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            value = 40 + number if folder == "dark" else 200
+            Image.new("RGB", (24, 24), (value, value, value)).save(tmp_path / folder / f"{number}.png")
+    overrides = [o for o in SMALL if not o.startswith(("data.crops", "data.procedural", "data.size"))]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        place = ["name=own", f"runs={tmp_path}", f"run_dir={tmp_path / 'own'}"]
+        folders = [f"data.backlit={tmp_path / 'dark'}", f"data.well_lit={tmp_path / 'bright'}"]
+        cfg = compose(
+            "train", [*overrides, "data=folders", "data.held_out=1", "data.size=24", *folders, *place]
+        )
+    run_stages(cfg)
+    metrics = json.loads((tmp_path / "own" / "metrics.json").read_text())
+    assert (metrics["data"], metrics["images"]) == ("validation", 1)
 
 
 @pytest.mark.slow

@@ -109,6 +109,8 @@ class Adversarial(EnhancerStage):
             "params": self.discriminator.parameters(),
             "lr": self.discriminator_lr,
             "betas": self.discriminator_betas,
+            # the network's may differ; EnlightenGAN has none
+            "weight_decay": 0.0,
         }
         return self.optimizer([{"params": self.network.parameters()}, judges])
 

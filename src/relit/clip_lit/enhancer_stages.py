@@ -71,22 +71,28 @@ class EnhancerStage(L.LightningModule):
         # a function, not a module: its parameters are the network's
         self._train_forward = context.compiled(self.network.forward)
         self.identity_clip: FrozenClip = context.clip["identity"]
-        if not self.identity_clip.has_stages:
-            raise ConfigurationError(
-                f"clip.identity.model={self.identity_clip.identity.model}: the identity loss needs the "
-                "stages of a ResNet. Set RN101 or tiny-ResNet."
-            )
-        if len(identity.layer_weights) != CLIP_STAGES:
-            raise ConfigurationError(
-                f"stage.{context.name}.module.identity.layer_weights: expected {CLIP_STAGES} numbers, one "
-                f"for each stage of the ResNet, found {len(identity.layer_weights)}."
-            )
         self.identity = identity
         self.optimizer = optimizer
         self.augmentation = augmentation
         self.seed = context.seed
         self.scores = Scores(over_ranks=True)
         self._pictures: dict[str, Tensor] = {}
+
+    @classmethod
+    def check(cls, key: str, settings: Mapping[str, Any], round_: int, clip: Mapping[str, Any]) -> None:
+        """Refuse, before anything is trained, an identity loss that does not fit its CLIP."""
+        tower: FrozenClip = clip["identity"]
+        if not tower.has_stages:
+            raise ConfigurationError(
+                f"clip.identity.model={tower.identity.model}: the identity loss needs the stages of a "
+                "ResNet. Set RN101 or tiny-ResNet."
+            )
+        found = len(settings["identity"]["layer_weights"])
+        if found != CLIP_STAGES:
+            raise ConfigurationError(
+                f"{key}.identity.layer_weights: expected {CLIP_STAGES} numbers, one for each stage of the "
+                f"ResNet, not {found}."
+            )
 
     def restart(self, attempt: int) -> None:
         """Draw the network anew after a dead start: a function of the stage's seed and ``attempt``."""
@@ -102,6 +108,11 @@ class EnhancerStage(L.LightningModule):
         # compiled for the one size of training; photographs to validate on come in many
         network = self._train_forward if self.training else self.network
         return enhance(images, network(images))
+
+    @property
+    def averaged(self) -> IlluminationNetwork:
+        """What a moving average is taken of."""
+        return self.network
 
     def similarity(self, images: Tensor) -> Tensor | None:
         """S(I), (B,), where the stage knows prompts."""
@@ -128,10 +139,11 @@ class EnhancerStage(L.LightningModule):
         rows = self.scores.compute()
         found = {f"val/{name}": value for name, value in rows.get("result", {}).items()}
         found |= {f"val/S_{kind}": row["S"] for kind, row in rows.items() if kind != "result" and "S" in row}
-        self.log_dict(found)
+        self.log_dict(found, sync_dist=True)
         self.scores.reset()
         if isinstance(self.logger, RunLogger):
-            self.logger.log_pictures(self._pictures, self.global_step)
+            # the step that Lightning logs the figures at: it counts batches from 0
+            self.logger.log_pictures(self._pictures, self.global_step - 1)
         self._pictures = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -197,6 +209,16 @@ class Enhancement(EnhancerStage):
 
     def on_fit_start(self) -> None:
         self.text = text_features(self.clip, self._prompts, self._weights)
+
+    @classmethod
+    def check(cls, key: str, settings: Mapping[str, Any], round_: int, clip: Mapping[str, Any]) -> None:
+        """Refuse phrases that this CLIP can't read, too."""
+        super().check(key, settings, round_, clip)
+        from relit.stages import build
+
+        prompts = build(settings["prompts"])
+        if isinstance(prompts, FixedPrompts):
+            prompts(clip["prompts"])
 
     def similarity(self, images: Tensor) -> Tensor:
         """S(I), Eq. (6), under the prompts that the network is trained towards."""

@@ -78,14 +78,18 @@ def judge(context: RunContext) -> Judge | None:
 
 
 def photographs_to_judge(context: RunContext, at_least: int) -> tuple[str, Iterator[tuple[str, Pictures]]]:
-    """What they are, and the name and pictures of each test pair, or of the first training photographs.
+    """What they are, and name and pictures of each: test pairs, else validation inputs, else training ones.
 
     Args:
         context: the finished run.
-        at_least: how many backlit training photographs to show where there is no test set.
+        at_least: how many backlit training photographs to show where there is nothing else.
     """
     photos = cast("UnpairedPhotos", context.datamodule)
     photos.setup("test")
+    if photos.test is None and photos.validation is not None:
+        held_out = photos.validation
+        items = (held_out[i] for i in range(len(held_out)))
+        return "validation", (_pictures(item, context.device) for item in items if "input" in item)
     if photos.test is None:
         # one at least, or there would be nothing to report
         count = min(max(at_least, 1), len(photos.backlit))

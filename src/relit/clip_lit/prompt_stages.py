@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 Optimizer = Callable[..., torch.optim.Optimizer]
 Batch = Mapping[str, Tensor]
 
-VALIDATED = ("S_input", "S_well_lit", "accuracy")
-"""What prompts are validated by: mean S(I) of held-out backlit and well-lit photographs, and accuracy."""
+KINDS = ("input", "reference", "well_lit")
+"""What prompts are validated on: backlit photographs, their references, well-lit ones of other scenes."""
+VALIDATED = (*(f"S_{kind}" for kind in KINDS), "right_backlit", "right_well_lit")
 
 
 class PromptStage(L.LightningModule):
@@ -100,22 +101,27 @@ class PromptStage(L.LightningModule):
         """Replace the stored view whose turn it is."""
         self.features.advance(self.global_step)
 
-    def on_validation_start(self) -> None:
+    def on_validation_epoch_start(self) -> None:
         """Read the prompts once for all photographs."""
         self._text = self.prompts(self.clip).detach()
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
-        """Score a held-out photograph: a backlit one should have S above one half, a well-lit one below."""
-        kind = "well_lit" if "well_lit" in batch else "input"
-        image = bounded(batch[kind][0], self.device)
-        score = negative_similarity(self.clip.encode_image(image), self._text, self.logit_scale)
-        self.validated[f"S_{kind}"].update(score)
-        self.validated["accuracy"].update(((score > 0.5) == (kind == "input")).float())
+        """Score a photograph: S of a backlit one should be above one half, of others below."""
+        for kind in (kind for kind in KINDS if kind in batch):
+            image = bounded(batch[kind][0], self.device)
+            score = negative_similarity(self.clip.encode_image(image), self._text, self.logit_scale)
+            self.validated[f"S_{kind}"].update(score)
+            backlit = kind == "input"
+            self.validated["right_backlit" if backlit else "right_well_lit"].update(
+                ((score > 0.5) == backlit).float()
+            )
 
     def on_validation_epoch_end(self) -> None:
-        """Log mean scores and the share of photographs on their side of one half."""
-        found = {f"val/{name}": value for name, value in self.validated.compute().items()}
-        self.log_dict({name: value for name, value in found.items() if not value.isnan()})
+        """Log mean scores and, where there are both kinds, the share on their side of one half, balanced."""
+        found = self.validated.compute()
+        found["accuracy"] = (found.pop("right_backlit") + found.pop("right_well_lit")) / 2
+        logged = {f"val/{name}": value for name, value in found.items() if not value.isnan()}
+        self.log_dict(logged, sync_dist=True)
         self.validated.reset()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -185,6 +191,11 @@ class PromptRefinement(PromptStage):
             self._enhancers["previous"] = context.weights["previous_enhancer"]
         self._build_network = context.network
 
+    @classmethod
+    def check(cls, key: str, settings: Mapping[str, Any], round_: int, clip: Mapping[str, Any]) -> None:
+        """Refuse, before anything is trained, margins that leave ``round_`` out."""
+        margins_of_round(settings["margins"], round_, f"{key}.margins")
+
     def on_train_start(self) -> None:
         """Encode the results of the current and the previous enhancer, too, made once per round."""
         super().on_train_start()
@@ -207,17 +218,19 @@ class PromptRefinement(PromptStage):
         return loss
 
 
-def margins_of_round(margins: Sequence[Mapping[str, float]], round_: int) -> tuple[float, float]:
+def margins_of_round(
+    margins: Sequence[Mapping[str, float]], round_: int, key: str = "margins"
+) -> tuple[float, float]:
     """(m0, m1 = m2) of ``round_``: those of the last entry whose ``round`` is not after it.
 
     Args:
         margins: ``{round, m0, m1}`` each, the first for round 1.
         round_: 1-based; 0 counts as 1.
+        key: what the margins are called in the configuration, for the message.
 
     Raises:
         ConfigurationError: the first round has no margins, or an entry says something else.
     """
-    key = "stage.prompt_refinement.module.margins"
     for entry in margins:
         numbers = (
             entry.values() if isinstance(entry, Mapping) and set(entry) == {"round", "m0", "m1"} else [None]

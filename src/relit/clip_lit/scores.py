@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 
 import torch
@@ -66,16 +65,13 @@ class Scores(nn.Module):
     def compute(self) -> dict[str, dict[str, float]]:
         """``{kind: {"psnr": ..., "ssim": ..., "S": ...}}`` of whatever was counted, on any rank."""
         rows: dict[str, dict[str, float]] = {}
-        with warnings.catch_warnings():
-            # a rank, or the whole set, may have no photograph of some kind
-            warnings.filterwarnings("ignore", message=".*was called before the ``update``.*")
-            for kind in SCORED:
-                found = {"S": self.similarity[kind].compute()}
-                if kind in self.paired:
-                    found |= self.paired[kind].compute()
-                row = {name: float(value) for name, value in found.items() if not value.isnan()}
-                if row:
-                    rows[kind] = row
+        for kind in SCORED:
+            found = {"S": self.similarity[kind].compute()}
+            if kind in self.paired:
+                found |= self.paired[kind].compute()
+            row = {name: float(value) for name, value in found.items() if not value.isnan()}
+            if row:
+                rows[kind] = row
         return rows
 
     def reset(self) -> None:
