@@ -80,9 +80,10 @@ def _import(options: argparse.Namespace) -> None:
         f"{group} ({sum(tensor.numel() for tensor in tensors.values()):,} parameters)"
         for group, tensors in weights.items()
     ]
+    plan = "[tuning]" if weights.keys() == {"enhancer", "prompts"} else "[prompt_initialisation, tuning]"
     print(
         f"{options.output}: {' and '.join(kinds)}. "
-        f"Tune it: python train.py experiment=clip_lit_released start={options.output} 'plan=[tuning]'"
+        f"Train on: python train.py experiment=clip_lit_released start={options.output} 'plan={plan}'"
     )
 
 

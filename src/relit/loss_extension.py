@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from relit.errors import ConfigurationError
 from relit.window import Window
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,19 @@ class LossExtension(Callback):
         self._losses.add(outputs["loss"])
         if trainer.global_step < trainer.max_steps or self.used >= self.rule.at_most:
             return
-        if self._losses.mean(trainer.strategy) > self.rule.above:
+        mean = self._losses.mean(trainer.strategy)
+        if mean > self.rule.above:
             self.used += 1
             self._set_end(trainer)
+            if trainer.is_global_zero:
+                log.info(
+                    "The loss, %.3g, is above %g: %d more steps, extension %d of %d.",
+                    mean,
+                    self.rule.above,
+                    self.rule.by,
+                    self.used,
+                    self.rule.at_most,
+                )
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -339,6 +339,10 @@ class _Run:
         start = self.config.get("start")
         if start is None:
             return {}
+        if Path(start).suffix in (".pth", ".pt"):
+            raise ConfigurationError(
+                f"start={start}: make a weight file of it first: relit import {start} -o weights.safetensors"
+            )
         weights, metadata = read_weights(start)
         check_clip(metadata, {role: clip.identity for role, clip in self._clip.items()}, start)
         return weights
@@ -421,5 +425,7 @@ def _quieten_lightning() -> None:
     # Lightning's own business with torch, and advice that is wrong for photos held in memory
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+    # which the message about validate_every says better
+    warnings.filterwarnings("ignore", message=r".*Total length of .* across ranks is zero.*")
     # a rank, or the whole set, may have no photograph of some kind
     warnings.filterwarnings("ignore", message=r".*was called before the ``update``.*")

@@ -350,6 +350,10 @@ def test_the_start_file_gives_the_first_stage_its_weights(validated: Path, tmp_p
     for group in ("enhancer", "prompts"):
         for name, tensor in read_weights(validated / "weights.safetensors")[0][group].items():
             torch.testing.assert_close(weights(begun, "1-enhancement")[group][name], tensor)
+    with pytest.raises(ConfigurationError, match="no prompts to train towards"):
+        trained(tmp_path / "none", "plan=[tuning]")
+    with pytest.raises(ConfigurationError, match=r"relit import enhancement\.pth"):
+        trained(tmp_path / "raw", "start=enhancement.pth")
     with pytest.raises(ConfigurationError, match="tiny-ResNet"):
         trained(
             tmp_path / "other",

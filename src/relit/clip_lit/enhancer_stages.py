@@ -198,6 +198,11 @@ class Enhancement(EnhancerStage):
         keep_previous: bool,
     ) -> None:
         super().__init__(context, optimizer, augmentation, identity)
+        if not isinstance(prompts, FixedPrompts) and "prompts" not in context.weights:
+            raise ConfigurationError(
+                f"stage.{context.name}: there are no prompts to train towards. Put prompt_initialisation "
+                "before it in the plan, or give a start file that holds prompts."
+            )
         self.clip: FrozenClip = context.clip["prompts"]
         self.identity_weight = identity_weight
         self.clip_weight = clip_weight

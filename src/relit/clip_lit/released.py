@@ -36,7 +36,8 @@ def load_released(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigurationError(f"{path}: no such file. Give the path of a released .pth file.")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise ConfigurationError(f"{path}: {what}. Give the path of a released .pth file.")
     with path.open("rb") as file:
         if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
             raise ConfigurationError(f"{path}: is a Git LFS pointer, not the weights. Run `git lfs pull`.")

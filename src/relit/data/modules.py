@@ -102,7 +102,7 @@ class UnpairedPhotos(lightning.LightningDataModule, ABC):
             ("batch_size", batch_size, 1),
             ("held_out", held_out, 0),
         ):
-            if value is not None and value < least:
+            if value is not None and not (isinstance(value, int) and value >= least):
                 raise ConfigurationError(f"data.{key}: expected at least {least}, found {value}.")
         self.size = size
         self.test_size = test_size
