@@ -1,4 +1,4 @@
-"""Shared fixtures: where the real photographs are, and two threads of torch per test process."""
+"""Shared fixtures: where the real photographs are, and one thread of torch, which small tensors need."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _deterministic_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ on the results made before, each under its own Adam.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,15 +67,6 @@ SMALL = [
     "stage.adversarial.module.discriminator_lr=2e-3",
     "stage.adversarial.module.adversarial_weight=0.5",
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On tensors this small, threads wait for each other longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def composed(run_dir: Path, *overrides: str) -> DictConfig:

@@ -37,14 +37,6 @@ SMALL = [
 LAST = "plan=[prompt_initialisation, self_reconstruction, enhancement]"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def composed(run_dir: Path, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         place = ["name=small", f"runs={run_dir.parent}", f"run_dir={run_dir}"]
