@@ -7,6 +7,7 @@ written out here, on the weights that the stages before handed over.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -282,6 +283,14 @@ def test_self_reconstruction_logs_eq_4_with_unit_layer_weights(
     results = enhanced(network_before(run, 2), images)
     expected = identity(clip, images, results, [1, 1, 1, 1, 1], "mse_sum8")
     assert run.logged(2, "self_reconstruction/loss")[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_self_reconstruction_logs_the_psnr_of_results_to_inputs(run: Run, batch: dict[str, Tensor]) -> None:
+    """Mean over the photographs of -10 log10 of the mean squared error; by it a dead start is known."""
+    images = augmented(run, 2, batch)
+    errors = (enhanced(network_before(run, 2), images) - images).double().square().flatten(1).mean(1)
+    expected = sum(-10 * math.log10(error) for error in errors.tolist()) / len(errors)
+    assert run.logged(2, "self_reconstruction/psnr")[0] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("index", [3, 5, 7])

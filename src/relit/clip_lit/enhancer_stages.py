@@ -7,7 +7,7 @@ as ``previous_enhancer``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -30,10 +30,8 @@ from relit.grids import comparison
 from relit.keyed import keyed_generator
 from relit.loggers import RunLogger
 from relit.metrics import round_to_8_bits
+from relit.stages import StageContext, build
 from relit.weights import Weights, load_network_weights
-
-if TYPE_CHECKING:
-    from relit.stages import StageContext
 
 Optimizer = Callable[..., torch.optim.Optimizer]
 Batch = Mapping[str, Tensor]
@@ -219,8 +217,6 @@ class Enhancement(EnhancerStage):
     def check(cls, key: str, settings: Mapping[str, Any], round_: int, clip: Mapping[str, Any]) -> None:
         """Refuse phrases that this CLIP can't read, too."""
         super().check(key, settings, round_, clip)
-        from relit.stages import build
-
         prompts = build(settings["prompts"])
         if isinstance(prompts, FixedPrompts):
             prompts(clip["prompts"])

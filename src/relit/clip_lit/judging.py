@@ -18,6 +18,7 @@ from relit.clip_lit.scores import bounded
 from relit.grids import comparison
 from relit.metrics import round_to_8_bits
 from relit.plan import expand_plan
+from relit.stages import build
 from relit.weights import load_network_weights
 
 if TYPE_CHECKING:
@@ -65,8 +66,6 @@ class Judge:
 
 def judge(context: RunContext) -> Judge | None:
     """S(I) under the prompts of the run's last stage that has some, learned or fixed; None where none has."""
-    from relit.stages import build
-
     planned = expand_plan(context.cfg["plan"])
     modules = [context.cfg["stage"][stage.name]["module"] for stage in planned]
     module = next((module for module in reversed(modules) if "prompts" in module), None)

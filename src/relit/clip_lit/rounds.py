@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from relit.atomic import atomic_write
 from relit.clip_lit.judging import enhancer, judge, photographs_to_judge, with_result
 from relit.clip_lit.scores import Scores
 from relit.plan import PlannedStage, expand_plan
+from relit.stages import WEIGHTS_FILE
 from relit.weights import Weights, read_weights
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ def _enhancers(context: RunContext) -> Iterator[tuple[PlannedStage, Weights]]:
     """The stages that changed the enhancer, with the weights they left."""
     before: Weights = {}
     for planned in expand_plan(context.cfg["plan"]):
-        weights, _ = read_weights(context.run_dir / "stages" / planned.folder / "weights.safetensors")
+        weights, _ = read_weights(context.run_dir / "stages" / planned.folder / WEIGHTS_FILE)
         if "enhancer" in weights and not _equal(weights, before):
             yield planned, weights
         before = weights
@@ -68,4 +71,4 @@ def _enhancers(context: RunContext) -> Iterator[tuple[PlannedStage, Weights]]:
 
 def _equal(weights: Weights, before: Weights) -> bool:
     ours, theirs = weights["enhancer"], before.get("enhancer", {})
-    return ours.keys() == theirs.keys() and all(bool((ours[name] == theirs[name]).all()) for name in ours)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

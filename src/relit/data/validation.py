@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from relit.data.folders import Pairs, Photos
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
 
 
-class Selection(Dataset[Tensor]):
-    """The photographs of a set at ``indices``."""
-
-    def __init__(self, photos: Photos, indices: list[int]) -> None:
-        self.photos, self.indices = photos, indices
+class Selection(Subset[Tensor]):
+    """The photographs of a set at ``indices``, and their names."""
 
     @property
     def names(self) -> list[str]:
-        names = self.photos.names
+        names = cast("Photos", self.dataset).names
         return [names[index] for index in self.indices]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place: int) -> Tensor:
-        return self.photos[self.indices[place]]
 
 
 def hold_out(photos: Photos, count: int, *key: int | str) -> tuple[Photos, Photos]:
@@ -44,7 +35,8 @@ def hold_out(photos: Photos, count: int, *key: int | str) -> tuple[Photos, Photo
         )
     drawn = set(torch.randperm(len(photos), generator=keyed_generator(*key))[:count].tolist())
     kept = [index for index in range(len(photos)) if index not in drawn]
-    return Selection(photos, kept), Selection(photos, sorted(drawn))
+    dataset = cast("Dataset[Tensor]", photos)
+    return Selection(dataset, kept), Selection(dataset, sorted(drawn))
 
 
 class ValidationPhotos(Dataset[dict[str, Any]]):
