@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from relit.clip_lit.network import ResidualPPM, enhance
 from relit.clip_lit.prompts import PromptPair
 from relit.data.modules import UnpairedPhotos
+from relit.data.photo import read_photo, write_png
 from relit.errors import ConfigurationError
 from relit.metrics import round_to_8_bits
 from relit.stages import build, run_stages
@@ -270,6 +271,37 @@ def test_a_finished_stage_is_let_go(tmp_path: Path) -> None:
         trained(tmp_path / "run", "plan=[prompt_initialisation, self_reconstruction]", "finish=[]")
     gc.collect()
     assert [reference() for reference in seen] == [None]
+
+
+def test_with_references_enhancer_stages_log_psnr_and_ssim(tmp_path: Path) -> None:
+    """Of the 8-bit results against their references, by the network that the stage left."""
+    from relit.metrics import image_psnr, image_ssim
+
+    generator = torch.Generator().manual_seed(0)
+    for folder, darker in (("dark", 3), ("bright", 1)):
+        for number in range(2):
+            shape = (3, 24, 24)
+            photo = torch.randint(256, shape, generator=generator.manual_seed(number), dtype=torch.uint8)
+            write_png(tmp_path / folder / f"{number}.png", photo // darker)
+    dark, bright = tmp_path / "dark", tmp_path / "bright"
+    overrides = [o for o in SMALL if not o.startswith(("data.crops", "data.procedural"))]
+    folders = [f"data.backlit={dark}", f"data.well_lit={bright}", f"data.val_input={dark}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        place = ["name=own", f"runs={tmp_path}", f"run_dir={tmp_path / 'own'}", "validate_every=2", LAST]
+        paired = ["data=folders", "data.size=24", *folders, f"data.val_reference={bright}"]
+        cfg = compose("train", [*overrides, "data.test_size=null", *paired, *place])
+    run_stages(cfg)
+    network = network_of(weights(tmp_path / "own", "3-enhancement")["enhancer"])
+    psnr, ssim = [], []
+    for number in range(2):
+        image, reference = (read_photo(f / f"{number}.png")[None].float() / 255 for f in (dark, bright))
+        with torch.no_grad():
+            result = round_to_8_bits(enhance(image, network(image)))
+        psnr.append(float(image_psnr(result, reference)))
+        ssim.append(float(image_ssim(result, reference)))
+    last = max(rows(tmp_path / "own", "val/psnr"))
+    assert rows(tmp_path / "own", "val/psnr")[last] == pytest.approx(sum(psnr) / 2, rel=1e-5)
+    assert rows(tmp_path / "own", "val/ssim")[last] == pytest.approx(sum(ssim) / 2, rel=1e-5)
 
 
 def test_without_test_photographs_the_held_out_ones_are_judged(validated: Path, tmp_path: Path) -> None:
