@@ -21,7 +21,7 @@ from relit.clip import FrozenClip
 from relit.clip_lit.losses import prompt_initialisation_loss
 from relit.clip_lit.prompts import PromptPair
 from relit.data.augmentation import Augmentation
-from relit.data.folders import Photos
+from relit.data.sets import Photos
 from relit.feature_bank import FeatureBank
 from relit.fresh_features import BATCH
 from relit.keyed import keyed_generator

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from relit.clip import ClipIdentity, FrozenClip
-from relit.data.folders import MemoryPhotoSet
+from relit.data.sets import MemoryPhotoSet
 from relit.keyed import keyed_generator, keyed_seed
 
 

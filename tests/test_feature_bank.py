@@ -11,7 +11,7 @@ from torch import Tensor
 from relit.clip import FrozenClip
 from relit.clip_loading import load_clip
 from relit.data.augmentation import Augmentation
-from relit.data.folders import MemoryPhotoSet
+from relit.data.sets import MemoryPhotoSet
 from relit.errors import ConfigurationError
 from relit.feature_bank import FeatureBank, image_features
 from relit.fresh_features import BATCH, FreshFeatures

@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from relit.metrics import RGB8, PairMetrics, image_psnr, image_ssim, round_to_8_bits
+from relit.metrics import PairMetrics, image_psnr, image_ssim, round_to_8_bits
 
 
 def pair(batch: int, height: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -126,14 +126,10 @@ def test_figures_do_not_depend_on_the_precision_of_the_network() -> None:
     assert torch.equal(image_psnr(half, reference), image_psnr(half.float(), reference))
 
 
-def test_collection_carries_its_protocol_and_prefix() -> None:
+def test_collection_carries_its_prefix() -> None:
     metrics = PairMetrics(prefix="test/")
     metrics.update(*pair(1, 16, 16))
     assert set(metrics.compute()) == {"test/psnr", "test/ssim"}
-    assert metrics.protocol is RGB8
-    assert metrics.clone(prefix="input/").protocol.name == "rgb8"
-    assert "8 bits" in RGB8.description
-    assert "lcdp" in RGB8.description
 
 
 def test_images_that_can_not_be_compared_are_refused() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from relit.clip import FrozenClip
 from relit.data.augmentation import Augmentation, affine_map
-from relit.data.folders import Photos
+from relit.data.sets import Photos
 from relit.errors import ConfigurationError
 from relit.fresh_features import Develop, FreshFeatures, ImageFeatures
 from relit.keyed import keyed_generator

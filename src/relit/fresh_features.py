@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from relit.clip import FrozenClip
 from relit.data.augmentation import Augmentation
-from relit.data.folders import MemoryPhotoSet, Photos
+from relit.data.sets import MemoryPhotoSet, Photos
 
 BATCH = 32
 """Photographs that are developed or encoded at once."""

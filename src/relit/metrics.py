@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,25 +11,6 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 _WINDOW, _SIGMA = 11, 1.5
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A named, frozen recipe. A figure without its protocol is worthless, so each result carries ``name``."""
-
-    name: str
-    description: str
-
-
-RGB8 = Protocol(
-    name="rgb8",
-    description=(
-        "Images rounded to 8 bits, RGB, at the size they are given. PSNR: data range 1, mean over images of "
-        "the per-image PSNR. SSIM: Gaussian window 11x11 with sigma 1.5, data range 1, only where the window "
-        "fits in the image, mean over channels, mean over images. This is the recipe of the lcdp protocol, "
-        "which also fixes the data set and the native size."
-    ),
-)
 
 
 def round_to_8_bits(images: Tensor) -> Tensor:
@@ -154,12 +134,10 @@ class SSIM(MeanOverImages):
 
 
 class PairMetrics(MetricCollection):
-    """``psnr`` and ``ssim`` of results and references by the protocol :attr:`protocol`.
+    """``psnr`` and ``ssim`` of results and references by the ``rgb8`` protocol.
 
     ``update(result, reference)`` takes (B, 3, H, W) in [0, 1]; sizes may differ from call to call.
     """
-
-    protocol: Protocol = RGB8
 
     def __init__(self, prefix: str | None = None, over_ranks: bool = True) -> None:
         """``over_ranks=False`` where one rank measures alone: the others would never join the exchange."""

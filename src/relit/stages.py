@@ -45,7 +45,7 @@ _default_format = warnings.formatwarning
 WEIGHTS_FILE = "weights.safetensors"
 """What a finished stage leaves in its folder."""
 
-BATCH_KEYS = frozenset({"batch_size", "images", "num_workers"})
+BATCH_KEYS = frozenset({"augment", "batch_size", "crop", "images", "num_workers"})
 """Settings of a data module that say how its photographs are handed out, not which they are."""
 
 

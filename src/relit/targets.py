@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from relit.errors import ConfigurationError
 
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _HYDRA_KEYS = frozenset({"_target_", "_partial_", "_recursive_", "_convert_", "_args_"})
 
 
@@ -79,16 +80,14 @@ def _call_problems(
 ) -> Iterator[str]:
     try:
         target = resolve_target(str(node["_target_"]))
-        signature = inspect.signature(target)
+        parameters, takes_any = _parameters(target)
     except ConfigurationError as error:
         if not only_missing:
             yield f"{key}._target_: {error}"
         return
     except (TypeError, ValueError):  # builtins without a signature
         return
-    parameters = signature.parameters
     given = set(node) - _HYDRA_KEYS
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     if not takes_any and not only_missing:
         for name in sorted(given - set(parameters)):
             yield f"{key}.{name}: {node['_target_']} takes no {name!r}.{near(name, parameters)}"
@@ -102,6 +101,26 @@ def _call_problems(
         ]
         for name in missing:
             yield f"{key}.{name}: {node['_target_']} needs it. Set {key}.{name}=VALUE."
+
+
+def _parameters(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """What ``target`` takes by name, and whether it takes any other name, too.
+
+    A class that hands ``**options`` to its base takes what the base takes.
+    """
+    bases = (
+        [base for base in inspect.getmro(target) if "__init__" in vars(base)]
+        if inspect.isclass(target)
+        else []
+    )
+    signatures = [inspect.signature(target), *(inspect.signature(base) for base in bases[1:])]
+    found: dict[str, inspect.Parameter] = {}
+    for signature in signatures:
+        own = signature.parameters.values()
+        found = {**{one.name: one for one in own if one.kind not in _VARIADIC}, **found}
+        if not any(one.kind is one.VAR_KEYWORD for one in own):
+            return found, False
+    return found, True
 
 
 def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

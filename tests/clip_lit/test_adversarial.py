@@ -36,7 +36,7 @@ from relit.clip_lit.discriminator import (
 from relit.clip_lit.losses import identity_loss
 from relit.clip_lit.network import ResidualPPM, enhance
 from relit.data.augmentation import Augmentation
-from relit.data.modules import UnpairedPhotos
+from relit.data.unpaired import UnpairedPhotos
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator, keyed_seed
 from relit.stages import build, run_stages

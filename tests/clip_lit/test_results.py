@@ -19,8 +19,8 @@ from relit.clip_lit.network import UNet, enhance, initialise
 from relit.clip_lit.prompts import FixedPrompts, PromptPair
 from relit.clip_lit.results import evaluate, save_weights, table
 from relit.clip_loading import load_clip
-from relit.data.folders import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
-from relit.data.modules import UnpairedPhotos
+from relit.data.sets import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
+from relit.data.unpaired import UnpairedPhotos
 from relit.grids import GAP
 from relit.keyed import keyed_generator
 from relit.stages import RunContext
@@ -40,7 +40,7 @@ class Given(UnpairedPhotos):
     """Photographs that a test brings along."""
 
     def __init__(self, test: Pairs | None) -> None:
-        super().__init__(size=16, test_size=None, batch_size=1, images=False, seed=0)
+        super().__init__(size=16, test_size=None, batch_size=1, images=False, seed=0, protocol="baid")
         self.given = test
 
     def load(self) -> tuple[Photos, Photos, Pairs | None]:
@@ -125,7 +125,7 @@ def test_metrics_json_equals_scikit_images_figures(
     run = context(tmp_path, clip, prompts, test, LEARNED)
     returned = evaluate(run, samples=2)
     report = json.loads((tmp_path / "metrics.json").read_text())
-    assert report["protocol"]["name"] == "rgb8"
+    assert report["protocol"]["name"] == "baid"
     assert report["protocol"]["test_size"] is None
     assert (report["data"], report["images"], report["seed"], report["steps"]) == ("test", 2, 4, 77)
 
@@ -197,6 +197,7 @@ def test_without_a_test_set_training_photographs_are_shown(
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert report["images"] == expected
     assert "no references" in report["data"]
+    assert report["protocol"]["name"] == "rgb8"  # the data module's protocol is that of its test split
     assert set(returned) == {"S", "input_S"}
     written = list((tmp_path / "samples").glob("*.png"))
     assert len(written) == min(samples, expected)

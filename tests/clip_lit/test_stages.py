@@ -25,7 +25,7 @@ from relit.clip_lit.network import ResidualPPM, initialise
 from relit.clip_lit.prompt_stages import margins_of_round
 from relit.clip_lit.prompts import PromptPair
 from relit.data.augmentation import Augmentation
-from relit.data.modules import UnpairedPhotos
+from relit.data.unpaired import UnpairedPhotos
 from relit.errors import ConfigurationError
 from relit.feature_bank import FeatureBank
 from relit.keyed import keyed_generator, keyed_seed

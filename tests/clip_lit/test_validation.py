@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from relit.clip_lit.network import ResidualPPM, enhance
 from relit.clip_lit.prompts import PromptPair
-from relit.data.modules import UnpairedPhotos
 from relit.data.photo import read_photo, write_png
+from relit.data.unpaired import UnpairedPhotos
 from relit.errors import ConfigurationError
 from relit.metrics import round_to_8_bits
 from relit.stages import build, run_stages

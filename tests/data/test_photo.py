@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
 
-from relit.data.photo import UnreadablePhoto, read_photo, resize_photo, write_png
+from relit.data.decoding import UnreadablePhoto
+from relit.data.photo import read_photo, resize_photo, write_png
 from relit.errors import ConfigurationError
 
 

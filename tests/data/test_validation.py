@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from relit.data.folders import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
-from relit.data.modules import FolderPhotos, UnpairedPhotos
+from relit.data.sets import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
+from relit.data.unpaired import FolderPhotos, UnpairedPhotos
 from relit.data.validation import hold_out
 from relit.errors import ConfigurationError
 

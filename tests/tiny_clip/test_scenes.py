@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,13 +17,13 @@ from relit.tiny_clip.scenes import photo_crop, scene_pool
 
 def test_the_pool_never_sees_a_test_scene(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: set[Path] = set()
-    open_image = Image.open
+    decode = scenes.decode
 
-    def noted(path: Path, *rest: Any) -> Any:
+    def noted(path: Path) -> Image.Image:
         opened.add(path)
-        return open_image(path, *rest)
+        return decode(path)
 
-    monkeypatch.setattr(scenes.Image, "open", noted)
+    monkeypatch.setattr(scenes, "decode", noted)
     scene_pool(crops=9, procedural=0, size=16, seed=0)
     train = {source.path() for role in ("input", "reference") for source in photographs(role)}
     assert opened == train

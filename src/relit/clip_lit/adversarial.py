@@ -27,7 +27,7 @@ from relit.keyed import keyed_generator
 from relit.weights import Weights, load_network_weights
 
 if TYPE_CHECKING:
-    from relit.data.modules import UnpairedPhotos
+    from relit.data.unpaired import UnpairedPhotos
     from relit.stages import StageContext
 
 

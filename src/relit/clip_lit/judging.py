@@ -22,7 +22,7 @@ from relit.stages import build
 from relit.weights import load_network_weights
 
 if TYPE_CHECKING:
-    from relit.data.modules import UnpairedPhotos
+    from relit.data.unpaired import UnpairedPhotos
     from relit.stages import RunContext
     from relit.weights import Weights
 

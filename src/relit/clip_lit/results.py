@@ -20,11 +20,11 @@ from relit.clip_lit.judging import (
 )
 from relit.clip_lit.scores import LONG_SIDE, Scores
 from relit.data.photo import write_png
-from relit.metrics import PairMetrics
+from relit.protocols import RGB8
 from relit.weights import write_weights
 
 if TYPE_CHECKING:
-    from relit.data.modules import UnpairedPhotos
+    from relit.data.unpaired import UnpairedPhotos
     from relit.stages import RunContext
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
         if images <= samples:
             write_png(context.run_dir / "samples" / f"{name}.png", before_after(pictures))
     scale = None if similarity is None else similarity.logit_scale
-    report = {**_protocol(context, scale), "data": data, "images": images, **scores.compute()}
+    report = {**_protocol(context, data, scale), "data": data, "images": images, **scores.compute()}
     atomic_write(
         context.run_dir / "metrics.json", json.dumps(_plain(report), indent=2, allow_nan=False).encode()
     )
@@ -98,14 +98,15 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _protocol(context: RunContext, logit_scale: float | None) -> dict[str, Any]:
+def _protocol(context: RunContext, data: str, logit_scale: float | None) -> dict[str, Any]:
     """By which recipe, on which run the figures were measured."""
-    protocol = PairMetrics.protocol
+    photos = cast("UnpairedPhotos", context.datamodule)
+    protocol = photos.protocol if data == "test" else RGB8
     return {
         "protocol": {
             "name": protocol.name,
             "description": protocol.description,
-            "test_size": cast("UnpairedPhotos", context.datamodule).test_size,
+            "test_size": photos.test_size,
             "long_side": LONG_SIDE,
             "logit_scale": logit_scale,
         },

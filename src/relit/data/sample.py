@@ -6,16 +6,19 @@ give many crops, so the figures measured on them tell that the method works here
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from relit.data.folders import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
-from relit.data.modules import UnpairedPhotos
+from relit.data.decoding import decode
 from relit.data.photographs import Photograph, Role, photographs
 from relit.data.procedural import procedural_scene
+from relit.data.sets import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
 from relit.data.synthesis import backlit, to_srgb
+from relit.data.unpaired import UnpairedPhotos
 from relit.keyed import keyed_generator
 
 TRAINING_SHADE = (-3.0, -0.5)
@@ -27,43 +30,17 @@ EXPOSURES = 4
 class SamplePhotos(UnpairedPhotos):
     """The embedded sample data.
 
+    The order of the photographs depends on the seed; the photographs themselves do not.
+
     Args:
-        size: side of the training photographs.
-        test_size: long side of the test photographs; None keeps their own size.
-        batch_size: training samples per process and step.
-        images: whether batches hold pixels or only indices.
-        seed: order of the photographs. (The photographs themselves do not depend on it.)
         crops: crops of the photographs of each role.
         procedural: procedural scenes of each role.
-        num_workers: processes that load training photographs.
-        strict: as in :class:`~relit.data.modules.UnpairedPhotos`; nothing here can be unreadable.
-        held_out: photographs of either role that are not trained on but validated on.
+        options: those of :class:`~relit.data.unpaired.UnpairedPhotos`; ``test_size`` is the long side of the
+            test photographs.
     """
 
-    def __init__(
-        self,
-        *,
-        size: int,
-        test_size: int | None,
-        batch_size: int,
-        images: bool,
-        seed: int,
-        crops: int = 64,
-        procedural: int = 64,
-        num_workers: int = 0,
-        strict: bool = False,
-        held_out: int = 0,
-    ) -> None:
-        super().__init__(
-            size=size,
-            test_size=test_size,
-            batch_size=batch_size,
-            images=images,
-            seed=seed,
-            num_workers=num_workers,
-            strict=strict,
-            held_out=held_out,
-        )
+    def __init__(self, *, crops: int = 64, procedural: int = 64, **options: Any) -> None:
+        super().__init__(**options)
         self.crops, self.procedural = crops, procedural
 
     def load(self) -> tuple[Photos, Photos, Pairs | None]:
@@ -104,8 +81,7 @@ class SamplePhotos(UnpairedPhotos):
 
 def _crop(source: Photograph, size: int, generator: torch.Generator) -> Tensor:
     """A random square of half to all of the short side, flipped at random; sRGB (3, size, size) in [0, 1]."""
-    with Image.open(source.path()) as opened:
-        image = opened.convert("RGB")
+    image = decode(source.path())
     u = torch.rand(4, generator=generator).tolist()
     side = int(min(image.size) * (0.5 + 0.5 * u[0]))
     left, top = (int(v * (extent - side)) for v, extent in zip(u[1:3], image.size, strict=True))
@@ -115,8 +91,7 @@ def _crop(source: Photograph, size: int, generator: torch.Generator) -> Tensor:
 
 
 def _whole(source: Photograph, long_side: int | None) -> Tensor:
-    with Image.open(source.path()) as opened:
-        image = opened.convert("RGB")
+    image = decode(source.path())
     if long_side is not None:
         scale = long_side / max(image.size)
         image = image.resize(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from relit.data.folders import Pairs, Photos
+from relit.data.sets import Pairs, Photos
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
 

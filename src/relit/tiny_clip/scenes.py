@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
+from relit.data.decoding import decode
 from relit.data.photographs import Photograph, photographs
 from relit.data.procedural import procedural_scene
 from relit.data.synthesis import to_linear
@@ -35,8 +36,7 @@ def scene_pool(crops: int, procedural: int, size: int, seed: int) -> Tensor:
 
 def photo_crop(photograph: Photograph, size: int, generator: torch.Generator) -> Tensor:
     """A random square of 40 to 100 % of the short side, resized, in linear light."""
-    with Image.open(photograph.path()) as opened:
-        image = opened.convert("RGB")
+    image = decode(photograph.path())
     side = int(min(image.size) * (0.4 + 0.6 * float(torch.rand((), generator=generator))))
     left, top = (int(torch.randint(extent - side + 1, (), generator=generator)) for extent in image.size)
     crop = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))

@@ -14,10 +14,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from torch import Tensor, nn
 
-from relit.data.folders import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
-from relit.data.modules import FolderPhotos, UnpairedPhotos
 from relit.data.photo import read_photo, resize_photo
 from relit.data.sampling import permuted_index
+from relit.data.sets import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
+from relit.data.unpaired import FolderPhotos, UnpairedPhotos
 from relit.errors import ConfigurationError
 
 COMMON: dict[str, Any] = {"size": 4, "test_size": None, "batch_size": 3, "images": True, "seed": 11}
@@ -252,7 +252,7 @@ def test_a_large_folder_is_not_kept_in_memory(tmp_path: Path, monkeypatch: pytes
     folder = fill(tmp_path / "photos", "a.png", "b.png")
     cached = FolderPhotos(folder, folder, **COMMON)
     cached.setup()
-    monkeypatch.setattr("relit.data.modules.CACHE_BYTES", 0)
+    monkeypatch.setattr("relit.data.unpaired.KEPT_BYTES", 0)
     decoding = FolderPhotos(folder, folder, **COMMON)
     decoding.setup()
     for one, other in zip(batches(cached, 2), batches(decoding, 2), strict=True):
@@ -273,3 +273,94 @@ def test_mistakes_in_folders_are_configuration_errors(tmp_path: Path) -> None:
         FolderPhotos(folder, folder, **COMMON, strict=True).setup()
     with pytest.warns(UserWarning, match=r"1 of 3"):
         FolderPhotos(folder, folder, **COMMON).setup()
+
+
+def test_unmatched_test_photographs_are_counted(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "photos", "a.png", "b.png")
+    inputs = fill(tmp_path / "input", "x.png", "y.png")
+    references = fill(tmp_path / "reference", "x.png", "z.png")
+    module = FolderPhotos(folder, folder, inputs, references, **COMMON)
+    expected = (
+        r"data\.test_input and data\.test_reference: 2 of 4 .*y\.png \(no references\), z\.png \(no input\)"
+    )
+    with pytest.warns(UserWarning, match=expected):
+        module.setup()
+    assert module.test is not None
+    assert module.test.names == ["x"]
+    with pytest.raises(ConfigurationError, match=r"2 of 4 .*data\.strict=false"):
+        FolderPhotos(folder, folder, inputs, references, **COMMON, strict=True).setup()
+
+
+def test_test_folders_without_a_common_name_are_an_error(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "photos", "a.png", "b.png")
+    other = fill(tmp_path / "other", "c.png")
+    with pytest.raises(
+        ConfigurationError, match=r"data\.test_input and data\.test_reference.*a\.png.*c\.png"
+    ):
+        FolderPhotos(folder, folder, folder, other, **COMMON).setup()
+
+
+def test_copies_among_the_test_pairs_count_once(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "photos", "a.png", "b.png")
+    inputs = Path(fill(tmp_path / "input", "0152.png", "0153.png"))
+    references = Path(fill(tmp_path / "reference", "0152.png", "0153.png"))
+    for pairs in (inputs, references):
+        (pairs / "0152(2).png").write_bytes((pairs / "0152.png").read_bytes())
+    # the same input with another reference is another pair
+    (inputs / "0154.png").write_bytes((inputs / "0152.png").read_bytes())
+    (references / "0154.png").write_bytes((references / "0153.png").read_bytes())
+    module = FolderPhotos(folder, folder, str(inputs), str(references), **COMMON)
+    with pytest.warns(
+        UserWarning, match=r"1 of 4 are copies and count once: 0152\(2\)\.png \(a copy of 0152\.png\)"
+    ):
+        module.setup()
+    assert module.test is not None
+    assert module.test.names == ["0152", "0153", "0154"]
+
+
+def test_a_manifest_takes_the_place_of_the_folders(tmp_path: Path) -> None:
+    for name in ("dark", "bright", "input", "reference"):
+        fill(tmp_path / name, "a.png", "b.png")
+    lines = [
+        "input,reference,split,label,scene",
+        "dark/a.png,,train,backlit,1",
+        "bright/b.png,,train,well_lit,2",
+        "dark/b.png,,train,backlit,3",
+        "input/a.png,reference/a.png,test,backlit,4",
+        "input/b.png,reference/b.png,val,backlit,5",
+    ]
+    (tmp_path / "photos.csv").write_text("\n".join(lines))
+    listed = FolderPhotos(manifest="photos.csv", root=str(tmp_path), **COMMON)
+    folders = FolderPhotos("dark", "bright", root=str(tmp_path), **COMMON)
+    with pytest.warns(UserWarning, match=r"data\.well_lit: .*one photograph only"):
+        listed.setup()
+    folders.setup()
+    assert (listed.backlit.names, listed.well_lit.names) == (["a", "b"], ["b"])
+    assert torch.equal(listed.backlit[1], folders.backlit[1])
+    assert listed.test is not None
+    assert listed.test.names == ["a"]
+    assert listed.validation is not None
+    assert listed.validation[0]["name"] == "b"
+    (tmp_path / "photos.csv").write_text("\n".join(lines[:2]))
+    with pytest.raises(ConfigurationError, match=r"photos\.csv has no training row for data\.well_lit"):
+        FolderPhotos(manifest="photos.csv", root=str(tmp_path), **COMMON).setup()
+
+
+def test_the_cache_on_disk_changes_no_batch(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "photos", "a.png", "b.png", "c.png")
+    cached = {"cache": True, "cache_dir": str(tmp_path / "cache")}
+    modules = [FolderPhotos(folder, folder, **COMMON, **options) for options in ({}, cached, cached)]
+    for module in modules:
+        module.setup()
+    for plain, filling, filled in zip(*(batches(module, 3) for module in modules), strict=True):
+        assert torch.equal(plain["image"], filling["image"])
+        assert torch.equal(plain["image"], filled["image"])
+    with pytest.raises(ConfigurationError, match=r"data\.cache_dir is not set"):
+        FolderPhotos(folder, folder, **COMMON, cache=True)
+
+
+def test_figures_on_squares_are_no_published_protocol(tmp_path: Path) -> None:
+    assert FolderPhotos("a", "b", **COMMON, protocol="baid").protocol.name == "baid"
+    assert FolderPhotos("a", "b", **{**COMMON, "test_size": 64}, protocol="baid").protocol.name == "rgb8"
+    with pytest.raises(ConfigurationError, match=r"data\.protocol: no protocol 'bad'\. There are rgb8, baid"):
+        FolderPhotos("a", "b", **COMMON, protocol="bad")

@@ -1,0 +1,93 @@
+"""Photograph files: which files of a folder are photographs, and which of two folders belong together."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from relit.errors import ConfigurationError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def is_photo(path: Path) -> bool:
+    """Whether ``path`` has the name of a photograph; a link that leads nowhere has one, too."""
+    # macOS writes hidden "._name.jpg" files beside photographs on foreign disks.
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and not path.is_dir()
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """The photographs directly in ``folder``, sorted by name; extensions in either case, no hidden files.
+
+    Raises: :class:`OSError` when the folder is missing or can't be read.
+    """
+    return sorted((path for path in folder.iterdir() if is_photo(path)), key=lambda path: path.name)
+
+
+def list_photos(folder: Path | str | None, key: str) -> list[Path]:
+    """:func:`photos_in` for a folder that a user named.
+
+    Args:
+        folder: the folder; None means that it was not set.
+        key: the configuration key that the folder comes from, for the error message (``data.backlit``).
+
+    Raises: :class:`ConfigurationError` when the folder is not set, missing or without photographs.
+    """
+    if not folder:
+        raise ConfigurationError(f"{key} is not set: name a folder of photographs with {key}=DIR")
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise ConfigurationError(
+            f"{key}: {folder} {what} (looked for {folder.absolute()}): "
+            f"name a folder of photographs with {key}=DIR"
+        )
+    paths = photos_in(folder)
+    if not paths:
+        raise ConfigurationError(
+            f"{key}: no photographs in {folder} (looked for {' '.join(EXTENSIONS)}, not in sub-folders): "
+            f"name the folder that holds them with {key}=DIR"
+        )
+    return paths
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """File names without extension; with it where two would be the same, with the folder if still so."""
+    names = [path.stem for path in paths]
+    for longer in (lambda path: path.name, lambda path: f"{path.parent.name}/{path.name}"):
+        count = Counter(names)
+        names = [name if count[name] == 1 else longer(path) for name, path in zip(names, paths, strict=True)]
+    return names
+
+
+def same_name(name: str) -> str:
+    """What two names have in common that differ in case or in how accents are encoded."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+class Matches(NamedTuple):
+    """Pairs (input, reference), and what is left: ``(path, reason)`` each."""
+
+    pairs: list[tuple[Path, Path]]
+    unmatched: list[tuple[Path, str]]
+
+
+def match(inputs: Sequence[Path], references: Sequence[Path]) -> Matches:
+    """Pairs of files with the same stem in either case; among several references the extension decides."""
+    by_stem: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in references:
+        by_stem[same_name(path.stem)].append(path)
+    found = Matches([], [])
+    for path in inputs:
+        candidates = by_stem.get(same_name(path.stem), [])
+        candidates = [c for c in candidates if same_name(c.name) == same_name(path.name)] or candidates
+        if len(candidates) == 1:
+            found.pairs.append((path, candidates[0]))
+        else:
+            found.unmatched.append((path, f"{len(candidates) or 'no'} references"))
+    matched = {reference for _, reference in found.pairs}
+    found.unmatched.extend((path, "no input") for path in references if path not in matched)
+    return found

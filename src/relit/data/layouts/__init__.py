@@ -1,0 +1,1 @@
+"""Published data sets as they lie on disk, one per file."""
