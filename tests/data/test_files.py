@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -85,10 +86,11 @@ def test_accents_match_however_they_are_encoded(tmp_path: Path) -> None:
     assert match(inputs, references).pairs == [(inputs[0], references[0])]
 
 
-def test_links_that_lead_nowhere_have_the_name_of_a_photograph_and_folders_have_not(tmp_path: Path) -> None:
+def test_links_that_lead_nowhere_count_as_photographs_and_folders_and_pipes_do_not(tmp_path: Path) -> None:
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nothing.png")
     (tmp_path / "folder.png").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
     assert [path.name for path in photos_in(tmp_path)] == ["gone.png", "loop.png"]
     assert not is_photo(tmp_path / "folder.png")
 

@@ -285,7 +285,7 @@ def test_what_cannot_be_used_is_left_out_and_said(root: Path) -> None:
         module = layout_pairs(root)
     said = [str(warning.message) for warning in caught]
     assert len(said) == 3
-    assert "data.root: 1 of 7 photographs are missing or unmatched: a.png (no references)" in said[0]
+    assert "data.root: 1 of 7 photographs are missing or unmatched: a.png (no references in light)" in said[0]
     assert "show scenes of a later split: c.png (scene c)" in said[1]
     assert "b.png (not an image, or of an unknown format)" in said[2]
     assert module.train.names == ["d"]

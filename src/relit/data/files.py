@@ -14,9 +14,11 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def is_photo(path: Path) -> bool:
-    """Whether ``path`` has the name of a photograph; a link that leads nowhere has one, too."""
+    """Whether ``path`` is a file with the name of a photograph; a link that leads nowhere counts, too."""
     # macOS writes hidden "._name.jpg" files beside photographs on foreign disks.
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and not path.is_dir()
+    if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
+        return False
+    return path.is_file() or (path.is_symlink() and not path.is_dir())
 
 
 def photos_in(folder: Path) -> list[Path]:

@@ -110,7 +110,7 @@ class LayoutPairs(PairedPhotos):
 
     Args:
         layout: what the data set looks like on disk.
-        root: the folder that holds it.
+        root: the folder that holds it; None: the working directory.
         manifest: a file as of :mod:`~relit.data.manifest` that takes the place of the layout; relative to
             ``root``.
         long_side: photographs to train on are reduced to it where they are larger; None keeps their size.
@@ -160,12 +160,8 @@ class LayoutPairs(PairedPhotos):
     def _listed(self, key: str) -> list[Row]:
         if self.manifest is not None:
             return read_manifest(Path(self.root or "").expanduser() / Path(self.manifest).expanduser())
-        if self.root is None:
-            raise ConfigurationError(
-                "data.root is not set: name the folder of the data set with data.root=DIR"
-            )
         assert self.layout is not None
-        listing = self.layout.list(self.root)
+        listing = self.layout.list(self.root or ".")
         problems = [
             f"{Path(finding.where).name} ({finding.message})" for finding in listing.findings if finding.fault
         ]

@@ -17,10 +17,8 @@ from relit.data.left_out import in_threads, leave_out
 from relit.data.photo import resize_photo
 from relit.data.reader import PhotoReader
 from relit.data.rows import Row
+from relit.data.sizes import size_mismatch
 from relit.errors import ConfigurationError
-
-# Some published references are a pixel shorter or wider than their input.
-SIZE_TOLERANCE = 2
 
 
 class Pair(TypedDict):
@@ -243,6 +241,6 @@ def _pair_names(rows: Sequence[Row]) -> list[str]:
 
 
 def _check_sizes(path: Path, source: tuple[int, int], target: tuple[int, int]) -> None:
-    if max(abs(a - b) for a, b in zip(source, target, strict=True)) > SIZE_TOLERANCE:
-        sizes = " and ".join(f"{width}x{height}" for height, width in (source, target))
-        raise UnequalSizes(path, f"input and reference differ in size: {sizes}")
+    mismatch = size_mismatch(source, target)
+    if mismatch is not None:
+        raise UnequalSizes(path, mismatch)

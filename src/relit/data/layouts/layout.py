@@ -7,17 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from relit.data.files import match, photos_in
+from relit.data.files import match, photos_in, same_name
 from relit.data.rows import Finding, Listing, Row, Split
 from relit.errors import ConfigurationError
 
 SceneOf = Callable[[Path], str]
+Counts = Mapping[Split, int]
 
 
 class Layout(ABC):
     """A published data set: how its files are laid out, and the facts to check them against.
 
-    Subclasses are frozen dataclasses; their fields are what a user may choose.
+    Subclasses are frozen dataclasses; their fields are what a user may choose. Folders are found whatever the
+    case of their names.
 
     Attributes:
         name: on the command line and in ``conf/data``.
@@ -25,10 +27,11 @@ class Layout(ABC):
         protocol: the evaluation protocol that its test split is measured by.
         homes: folders below the root where the data set may lie; the first that holds a mark is taken.
         marks: paths below a home, of which one at least is there.
-        counts: photographs by split, as published.
+        counts: input photographs by split, as published.
         source: where the data set comes from.
         licence: under which terms, as far as they are published.
         notes: what a user should know before quoting figures on it.
+        scenes: what numbers its scenes (``fivek``), where other data sets show scenes of the same numbers.
     """
 
     name: ClassVar[str]
@@ -36,10 +39,11 @@ class Layout(ABC):
     protocol: ClassVar[str]
     homes: ClassVar[tuple[str, ...]]
     marks: ClassVar[tuple[str, ...]]
-    counts: ClassVar[Mapping[Split, int]]
+    counts: ClassVar[Counts]
     source: ClassVar[str]
     licence: ClassVar[str]
     notes: ClassVar[str] = ""
+    scenes: ClassVar[str | None] = None
 
     @abstractmethod
     def rows(self, home: Path) -> Listing:
@@ -50,12 +54,9 @@ class Layout(ABC):
 
         Raises: :class:`ConfigurationError` when none looks like this data set.
         """
-        root = Path(root).expanduser()
-        if not root.is_dir():
-            what = "is not a folder" if root.exists() else "does not exist"
-            raise ConfigurationError(f"data.root: {root} {what} (looked for {root.absolute()})")
-        for home in (root, *(root / name for name in self.homes)):
-            if any((home / mark).exists() for mark in self.marks):
+        root = existing_root(root)
+        for home in (root, *(find_folder(root, name) for name in self.homes)):
+            if any(find_folder(home, mark).is_dir() for mark in self.marks):
                 return home
         looked = " or ".join(str(root / name) for name in ("", *self.homes))
         raise ConfigurationError(
@@ -64,34 +65,91 @@ class Layout(ABC):
         )
 
     def list(self, root: Path | str) -> Listing:
-        """:meth:`rows` of the data set's home below ``root``."""
-        return self.rows(self.home(root))
+        """:meth:`rows` of the data set's home below ``root``; nothing is found twice.
+
+        Raises: :class:`ConfigurationError` when there is none, or a folder can't be read.
+        """
+        try:
+            listing = self.rows(self.home(root))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ConfigurationError(
+                f"data.root: {error.filename} can't be read ({reason}): check its permissions"
+            ) from error
+        return Listing(listing.rows, [*dict.fromkeys(listing.findings)])
+
+    def published(self, home: Path) -> Counts:
+        """How many input photographs there should be below ``home``."""
+        return self.counts
+
+    def counted(self, row: Row) -> bool:
+        """Whether ``row`` is one of those that :attr:`counts` counts."""
+        return True
+
+
+def existing_root(root: Path | str) -> Path:
+    """``root`` as a path, home folder resolved.
+
+    Raises: :class:`ConfigurationError` when it is no folder.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise ConfigurationError(
+            f"data.root: {root} {what} (looked for {root.absolute()}): "
+            "name the folder that holds the data set"
+        )
+    return root
+
+
+def find_folder(home: Path, below: str) -> Path:
+    """The folder ``below`` in ``home``, its names in any case; as given where there is none."""
+    folder = home
+    for name in Path(below).parts:
+        exact, alike = folder / name, []
+        if folder.is_dir() and not exact.is_dir():
+            alike = [path for path in folder.iterdir() if same_name(path.name) == same_name(name)]
+        folder = next((path for path in sorted(alike) if path.is_dir()), exact)
+    return folder
 
 
 def pair_rows(
     inputs: Path, references: Path, split: Split, label: str, scene: SceneOf = lambda path: path.stem
 ) -> Listing:
-    """Rows of two folders whose files have the same names but for extension and case."""
+    """Rows of two folders whose files have the same names but for extension and case.
+
+    Args:
+        inputs, references: the folders.
+        split, label: of every row.
+        scene: tells the scene by an input's name; by default equal names in other splits are the same scene.
+    """
     missing = missing_folders(inputs, references, split=split)
     if missing:
         return Listing(findings=missing)
     found = match(photos_in(inputs), photos_in(references))
-    rows = [Row(source, target, split, label, scene(source)) for source, target in found.pairs]
-    return Listing(rows, [Finding("unmatched", str(path), reason) for path, reason in found.unmatched])
+    listing = Listing([Row(path, target, split, label, scene(path)) for path, target in found.pairs])
+    for path, reason in found.unmatched:
+        other = inputs if path.parent == references else references
+        listing.findings.append(Finding("unmatched", str(path), f"{reason} in {other.name}"))
+    return listing
 
 
 def single_rows(folder: Path, split: Split, label: str) -> Listing:
-    """Rows of one folder, without references."""
+    """Rows of one folder, without references; each shows a scene of its own."""
     missing = missing_folders(folder, split=split)
     if missing:
         return Listing(findings=missing)
-    return Listing([Row(path, None, split, label, path.stem) for path in photos_in(folder)])
+    return Listing(
+        [Row(path, None, split, label, f"{split}/{label}/{path.stem}") for path in photos_in(folder)]
+    )
 
 
 def missing_folders(*folders: Path, split: Split) -> list[Finding]:
-    """A finding for each folder that is not there."""
-    return [
-        Finding("missing", str(folder), f"folder of the {split} split does not exist")
-        for folder in folders
-        if not folder.is_dir()
-    ]
+    """A finding for each folder that is not there or has no photographs."""
+    findings = []
+    for folder in folders:
+        if not folder.is_dir():
+            findings.append(Finding("missing", str(folder), f"folder of the {split} split does not exist"))
+        elif not photos_in(folder):
+            findings.append(Finding("missing", str(folder), f"no photographs of the {split} split in it"))
+    return findings
