@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from benchmarks import enhancement_step, prompt_stage
+from benchmarks import enhancement_step, photo_loading, prompt_stage
 from benchmarks.timing import machine
 from relit.atomic import atomic_write
 
@@ -21,13 +21,15 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns of random weights, which are meant
     seconds: dict[str, tuple[float, float]] = {}
-    for benchmark in (prompt_stage, enhancement_step):
+    for benchmark in (prompt_stage, enhancement_step, photo_loading):
         print(f"Measuring {benchmark.__name__} ...", flush=True)
         seconds |= benchmark.run()
+    peaks = photo_loading.memory()
     print(table(seconds))
+    print(photo_loading.memory_table(peaks))
     for name, value in machine().items():
         print(f"{name}: {value}")
-    atomic_write(RESULTS, json.dumps(report(seconds), indent=2).encode())
+    atomic_write(RESULTS, json.dumps(report(seconds, peaks), indent=2).encode())
     print(f"Written to {RESULTS}.")
 
 
@@ -40,13 +42,16 @@ def table(seconds: Mapping[str, tuple[float, float]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def report(seconds: Mapping[str, tuple[float, float]]) -> dict[str, object]:
-    """The same as plain containers, with the machine."""
+def report(
+    seconds: Mapping[str, tuple[float, float]], peaks: Mapping[str, tuple[photo_loading.Peak, ...]]
+) -> dict[str, object]:
+    """The same, and the memory that loading takes, as plain containers, with the machine."""
     rows = {
         name: {"straightforward_seconds": before, "relit_seconds": after, "ratio": before / after}
         for name, (before, after) in seconds.items()
     }
-    return {"machine": machine(), "benchmarks": rows}
+    memory = {name: [peak._asdict() for peak in few_and_many] for name, few_and_many in peaks.items()}
+    return {"machine": machine(), "benchmarks": rows, "loading_peak_mib": memory}
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import os
 import re
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,15 +24,25 @@ _DECODER_VERSION = 1
 _HEADER_BYTES = 128
 _SHAPE = re.compile(rb"'shape': \(3, ([1-9]\d*), ([1-9]\d*)\)")
 
-_full_or_read_only: set[Path] = set()
-_writing = Lock()
+# Folders that this process has given up writing to.
+_given_up: set[Path] = set()
+_giving_up = Lock()
+
+
+class _State(NamedTuple):
+    """What changes with the content of a file: its length and the times of its last changes."""
+
+    length: int
+    modified: int
+    changed: int
 
 
 class PhotoCache:
     """Decoded photographs below a folder, by the content of their files and the transform applied.
 
-    Several processes may share the folder, and it may be deleted at any time. A damaged entry is made anew.
-    Where entries can't be written, one warning says why, and what is not there yet is decoded each time.
+    Several processes may share the folder, and it may be deleted at any time. An entry that is cut off or has
+    a damaged header is made anew. Where none can be written, one warning says why, and what is not there is
+    decoded each time.
 
     Args:
         folder: where they are kept; made when it is missing.
@@ -39,6 +50,7 @@ class PhotoCache:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).expanduser()
+        self._contents: dict[Path, tuple[_State, str]] = {}
 
     def read(self, path: Path, transform: str, decode: Callable[[Path], Tensor]) -> Tensor:
         """The photograph at ``path`` as ``decode`` gives it: uint8, shape (3, H, W).
@@ -53,55 +65,57 @@ class PhotoCache:
         """
         try:
             state = _state(path)
-            entry = self._entry(_remembered_key(path, *state), transform)
-        except OSError:
+            entry = self._entry(self._content(path, state), transform)
+        except OSError:  # what is wrong with it, decode says
             return decode(path)
         photo = _mapped(entry)
         if photo is None:
             photo = decode(path)
-            self._keep(entry, photo, path, state)
+            with suppress(OSError):  # the file is gone
+                if _state(path) == state:  # it is still the one whose content was looked at
+                    self._keep(entry, photo)
         return photo
+
+    def _content(self, path: Path, state: _State) -> str:
+        """The key of a file's content; the file is read only when its state is not the one last seen."""
+        seen, key = self._contents.get(path, (None, ""))
+        if seen != state:
+            key = content_key(path)
+            self._contents[path] = state, key
+        return key
 
     def _entry(self, content: str, transform: str) -> Path:
         described = f"{content}, {transform}, decoder {_DECODER_VERSION}"
         key = hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
         return self.folder / key[:2] / f"{key}.npy"
 
-    def _keep(self, entry: Path, photo: Tensor, path: Path, state: tuple[int, int, int]) -> None:
-        """Write an entry, unless writing failed before or the file at ``path`` changed meanwhile."""
-        if self.folder in _full_or_read_only:
+    def _keep(self, entry: Path, photo: Tensor) -> None:
+        """Write an entry, unless writing failed before."""
+        if self.folder in _given_up:
             return
+        header, pixels = _header(photo.shape[1], photo.shape[2]), photo.contiguous().numpy()
         try:
-            if _state(path) == state:
-                pixels = photo.contiguous().numpy()
-                header = _header(photo.shape[1], photo.shape[2])
-                atomic_write(entry, lambda file: (file.write(header), file.write(pixels.data)))
+            atomic_write(entry, lambda file: file.writelines((header, pixels.data)))
         except OSError as error:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        with _writing:
-            if self.folder in _full_or_read_only:
+        with _giving_up:
+            if self.folder in _given_up:
                 return
-            _full_or_read_only.add(self.folder)
+            _given_up.add(self.folder)
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         warnings.warn(
-            f"data.cache_dir: no more decoded photographs can be kept in {self.folder} ({reason}); those that "
-            "are not there are decoded each time. Free space there, name another folder with "
+            f"data.cache_dir: no more decoded photographs can be kept in {self.folder} ({reason}); "
+            "those that are not there are decoded each time. Free space there, name another folder with "
             "data.cache_dir=DIR, or decode on purpose with data.cache=false",
             stacklevel=4,
         )
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    """What changes with the content of a file: its length and the times of its last changes."""
+def _state(path: Path) -> _State:
     found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-@lru_cache(maxsize=2**20)
-def _remembered_key(path: Path, *state: int) -> str:
-    return content_key(path)
+    return _State(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _header(height: int, width: int) -> bytes:
@@ -122,7 +136,7 @@ def _mapped(entry: Path) -> Tensor | None:
         height, width = map(int, shape.groups())
         if header != _header(height, width) or length != _HEADER_BYTES + 3 * height * width:
             return None
-        # Maps a private copy and closes the file, which mmap.mmap would hold open as long as the tensor lives.
+        # Maps a private copy and closes the file; mmap.mmap would hold it open as long as the tensor lives.
         stored = torch.from_file(str(entry), shared=False, size=length, dtype=torch.uint8)
     except (OSError, RuntimeError):  # from_file raises RuntimeError for what is OSError elsewhere
         return None

@@ -45,6 +45,7 @@ class UnreadablePhoto(ConfigurationError):  # noqa: N818 (says what is wrong, no
         return f"{self.path} cannot be read as a photograph ({self.reason}): replace or remove the file"
 
 
+# Whoever changes the pixels that come out counts up the decoder's version in cache.py.
 def decode(path: Path | str) -> Image.Image:
     """Decode a photograph to 8-bit sRGB, upright.
 
