@@ -1,7 +1,8 @@
 """The command ``relit``: what is done with photographs and weights outside of training.
 
 Exit status: 0 success, 2 a mistake in the arguments or their files (one message, no traceback), 130 Ctrl-C,
-1 anything else. Heavy imports stand inside the functions that need them, so that ``--help`` answers at once.
+1 anything else, such as faults that a command was asked to look for. Heavy imports stand inside the functions
+that need them, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from relit.data.command import add_data
 from relit.errors import ConfigurationError
 
 Commands = argparse._SubParsersAction  # the only name argparse has for it
@@ -19,9 +21,9 @@ Commands = argparse._SubParsersAction  # the only name argparse has for it
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; ``arguments`` default to the process's. Returns the exit status."""
     options = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], None] = options.run
+    run: Callable[[argparse.Namespace], int | None] = options.run
     try:
-        run(options)
+        return run(options) or 0
     except ConfigurationError as error:
         _complain(options, str(error))
         return 2
@@ -32,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _complain(options: argparse.Namespace, message: str) -> None:
@@ -42,7 +43,7 @@ def _complain(options: argparse.Namespace, message: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="relit", description="Use and evaluate what Relit trained.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_add_import,):
+    for add in (_add_import, add_data):
         add(commands)
     return parser
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from relit.data.photo import resize_photo
+from relit.data.reader import Resize
 from relit.metrics import MeanOverImages, PairMetrics
 
 LONG_SIDE = 2048
@@ -19,10 +19,7 @@ SCORED = ("input", "result", "reference", "well_lit")
 
 def bounded(photo: Tensor, device: torch.device) -> Tensor:
     """A photograph, uint8 (3, H, W), as (1, 3, H, W) in [0, 1]; above LONG_SIDE reduced to it."""
-    height, width = photo.shape[-2:]
-    if max(height, width) > LONG_SIDE:
-        scale = LONG_SIDE / max(height, width)
-        photo = resize_photo(photo, (round(height * scale), round(width * scale)))
+    photo = Resize(long_side=LONG_SIDE)(photo)
     return photo[None].to(device).float() / 255
 
 

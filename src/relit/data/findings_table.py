@@ -31,7 +31,7 @@ def verdict(report: Report) -> str:
 def _counts_table(report: Report) -> str:
     rows = [("split", "found", "published")]
     for split, (found, published) in report.counts.items():
-        rows.append((split, str(found), "-" if published is None else str(published)))
+        rows.append((split, f"{found:,}", "-" if published is None else f"{published:,}"))
     return "\n".join(f"{split:<10}  {found:>9}  {published:>9}" for split, found, published in rows)
 
 
@@ -50,7 +50,7 @@ def _findings(report: Report) -> str:
 
 def _example(finding: Finding, home: Path) -> str:
     where = Path(finding.where)
-    place = where.relative_to(home) if where.is_absolute() and where.is_relative_to(home) else where
+    place = where.relative_to(home) if where.is_relative_to(home) else where
     return f"{place}: {finding.message}"
 
 

@@ -82,6 +82,12 @@ def write_manifest(path: Path | str, rows: Iterable[Row]) -> None:
     atomic_write(path, content)
 
 
+def check_writable(path: Path) -> None:
+    """Raise, before long work that ends in a manifest, what :func:`write_manifest` would raise after it."""
+    if _is_parquet(path):
+        _pyarrow()
+
+
 def _is_parquet(path: Path) -> bool:
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise ConfigurationError(f"{path}: a manifest's name ends in .csv or .parquet: rename it")
@@ -191,7 +197,7 @@ def _row(path: Path, line: _Line) -> Row:
         path.parent / reference if reference else None,
         split,
         cells.get("label", ""),
-        cells.get("scene") or os.path.splitext(cells["input"])[0],
+        cells.get("scene") or cells["input"].removesuffix(Path(cells["input"]).suffix),
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from relit.data.cache import PhotoCache
 from relit.data.photo import read_photo, resize_photo
+from relit.data.sizes import reduced_size
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,9 @@ class Resize:
         """uint8 (3, H, W) to the same at the new size."""
         if self.square is not None:
             return resize_photo(photo, self.square)
-        return resize_photo(photo, self.bounded(photo.shape[1], photo.shape[2]))
-
-    def bounded(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width after :attr:`long_side`."""
-        longest = max(height, width)
-        if self.long_side is None or longest <= self.long_side:
-            return height, width
-        scale = self.long_side / longest
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        if self.long_side is None:
+            return photo
+        return resize_photo(photo, reduced_size(photo.shape[1], photo.shape[2], self.long_side))
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Which sizes of an input and its reference can be compared."""
+"""Sizes of photographs: which can be compared, and what one becomes that is too large."""
 
 from __future__ import annotations
 
@@ -16,3 +16,11 @@ def size_mismatch(source: tuple[int, int], target: tuple[int, int]) -> str | Non
         return None
     sizes = " and ".join(f"{width}x{height}" for height, width in (source, target))
     return f"input and reference differ in size: {sizes}"
+
+
+def reduced_size(height: int, width: int, long_side: int) -> tuple[int, int]:
+    """Height and width of a photograph, in proportion, with at most ``long_side`` pixels a side."""
+    longest = max(height, width)
+    if longest <= long_side:
+        return height, width
+    return max(1, round(height * long_side / longest)), max(1, round(width * long_side / longest))

@@ -135,7 +135,7 @@ def _count_findings(counts: Mapping[Split, Count], listing: Listing) -> Iterator
         if published is None or found == published or (not found and missing):
             continue
         why = "" if split == "train" else ": figures on it compare with no published ones"
-        message = f"{found} usable photographs instead of {published}{why}"
+        message = f"{found:,} photographs instead of {published:,}{why}"
         yield Finding("count", split, message, fault=split != "train")
 
 
