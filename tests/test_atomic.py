@@ -13,7 +13,7 @@ from typing import IO
 import pytest
 import torch
 
-from relit.atomic import DiskFull, atomic_write
+from relit.atomic import DiskFull, atomic_write, check_writable
 
 
 @contextmanager
@@ -90,6 +90,31 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
         atomic_write(folder, b"")
     assert not isinstance(caught.value, DiskFull)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("path", ["file/a.json", "file/new/a.json", "folder", "/proc/a.json"])
+def test_what_cannot_be_written_is_named_as_given_before_and_after_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=path) as caught:
+        check_writable(path)
+    assert caught.value.filename == path
+    assert caught.value.strerror
+    with pytest.raises(OSError, match=r"file|folder|a\.json") as caught:
+        atomic_write(path, b"")
+    assert ".tmp" not in str(caught.value.filename)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_looking_whether_a_file_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "there", b"old")
+    for name in ("a", "new/folder/a", "there"):
+        check_writable(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert (tmp_path / "there").read_bytes() == b"old"
 
 
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def atomic_write(path: str | Path, content: bytes | Callable[[IO[bytes]], object
 
     Raises:
         DiskFull: no space is left, a quota is used up, or the file would exceed the size limit.
+        OSError: ``path`` can't be written for another reason; it is what the error names.
     """
     path = Path(path)
     try:
@@ -43,8 +44,34 @@ def atomic_write(path: str | Path, content: bytes | Callable[[IO[bytes]], object
         raise DiskFull(exhausted.errno, reason, str(path)) from error
 
 
+def check_writable(path: str | Path) -> None:
+    """Raise, before long work, the :class:`OSError` that :func:`atomic_write` would raise after it.
+
+    Only what can be seen at the folder is; nothing is left behind, and folders that are missing stay so.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    temporary = _temporary(folder)
+    try:
+        temporary.open("xb").close()
+        temporary.unlink()
+    except OSError as error:
+        raise _naming(path, error) from error
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f".{secrets.token_hex(8)}.tmp"
+
+
+def _naming(path: Path, error: OSError) -> OSError:
+    """``error``, but of the file that was asked for."""
+    return type(error)(error.errno, error.strerror, str(path))
+
+
 def _write_and_rename(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    temporary = _temporary(path.parent)
     try:
         with temporary.open("xb") as file:
             if isinstance(content, bytes):
@@ -54,8 +81,10 @@ def _write_and_rename(path: Path, content: bytes | Callable[[IO[bytes]], object]
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and str(error.filename) == str(temporary):
+            raise _naming(path, error) from error
         raise
     _sync_folder(path.parent)
 

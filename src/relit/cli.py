@@ -1,13 +1,16 @@
 """The command ``relit``: what is done with photographs and weights outside of training.
 
-Exit status: 0 success, 2 a mistake in the arguments or their files (one message, no traceback), 130 Ctrl-C,
-1 anything else, such as faults that a command was asked to look for. Heavy imports stand inside the functions
-that need them, so that ``--help`` answers at once.
+Exit status: 0 success; 1 done, with faults that a command was asked to look for or with photographs left out;
+2 not done, because of the arguments, their files, the disk or the network (one message, no traceback); 130
+Ctrl-C; 141 nobody reads what is printed, as in ``relit data list | head -1``. Heavy imports stand inside the
+functions that need them, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,20 +23,34 @@ Commands = argparse._SubParsersAction  # the only name argparse has for it
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; ``arguments`` default to the process's. Returns the exit status."""
+    _print_any_name()
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int | None] = options.run
     try:
-        return run(options) or 0
+        status = run(options) or 0
+        sys.stdout.flush()
+        return status
     except ConfigurationError as error:
         _complain(options, str(error))
         return 2
+    except BrokenPipeError:
+        # Or Python complains when it prints the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.filename is None:
             raise
         _complain(options, f"{error.filename}: {error.strerror}")
-        return 1
+        return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _print_any_name() -> None:
+    """File names are bytes: those that the terminal's encoding can't show are printed as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _complain(options: argparse.Namespace, message: str) -> None:
@@ -89,7 +106,10 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _check_output(path: Path, force: bool) -> None:
+    from relit.atomic import check_writable
+
     if path.is_dir():
         raise ConfigurationError(f"{path}: is a folder. Give the name of a file in it.")
     if path.exists() and not force:
         raise ConfigurationError(f"{path}: exists. Give another name, or --force to replace it.")
+    check_writable(path)

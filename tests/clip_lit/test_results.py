@@ -42,6 +42,7 @@ class Given(UnpairedPhotos):
     def __init__(self, test: Pairs | None) -> None:
         super().__init__(size=16, test_size=None, batch_size=1, images=False, seed=0, protocol="baid")
         self.given = test
+        self.as_published = test is not None
 
     def load(self) -> tuple[Photos, Photos, Pairs | None]:
         backlit = MemoryPhotoSet(photographs(3, 16, 16), ["b0", "b1", "b2"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,7 @@ def test_list_shows_every_data_set_and_a_configuration_for_each(capsys: pytest.C
     lines = table.splitlines()
     assert lines[0].split() == ["name", "photographs", "train", "val", "test", "protocol", "train", "with"]
     assert [line.split()[0] for line in lines[1:]] == list(LAYOUTS)
+    assert any("589 brackets of 4,413 photographs" in origin for origin in origins)
     assert "  1,415  100    218  lcdp        data=lcdp" in table
     for line in lines[1:]:
         assert (CONFIGURATIONS / f"{line.split('data=')[1]}.yaml").is_file()
@@ -78,8 +80,10 @@ def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixtur
     assert exit_.value.code == 0
     said = capsys.readouterr().out
     assert f"usage: relit data {command}" in said
+    said = " ".join(said.split())
     if command != "list":
-        assert "Exit status" in said.replace("\n", " ").replace("  ", " ")
+        assert "Exit status" in said
+    assert ("about 7 GB" in said) == (command == "prepare")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +162,52 @@ def test_verify_refuses_with_a_message(tmp_path: Path, capsys: pytest.CaptureFix
     assert [path.name for path in tmp_path.iterdir()] == ["lcdp_dataset"]
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*arguments: object, **options: object) -> None:
+        pytest.fail("began to work")
+
+    monkeypatch.setattr(verify, "verify", work)
+    replicas.lcdp(tmp_path)
+    (tmp_path / "file").touch()
+    for path in ("file/report.json", "file/deep/report.json", "/proc/report.json"):
+        said = refusal(capsys, "verify", "lcdp", "--root", ".", "--json", path)
+        assert said.startswith(f"relit data verify: {path}: ")
+        assert ".tmp" not in said
+
+
+def test_names_that_are_no_text_and_terminals_that_show_few_are_no_traceback(tmp_path: Path) -> None:
+    home = replicas.lcdp(tmp_path) / "lcdp_dataset"
+    for folder in ("input", "gt"):
+        path = home / folder / "a0001-jmac_DSC1459.png"
+        path.rename(path.with_name(os.fsdecode(b"\xe9t\xe9.png")))
+    replicas.put(home / "input" / "Zürich.png")
+    code = "import sys; from relit.cli import main; sys.exit(main(['data', *sys.argv[1:]]))"
+    command = [sys.executable, "-c", code]
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for environment in (plain, {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}):
+        options = {"capture_output": True, "cwd": tmp_path, "env": environment}
+        ran = subprocess.run([*command, "verify", "lcdp", "--root", "."], **options)
+        assert ran.returncode == 1
+        assert b"Traceback" not in ran.stderr
+        assert b"\\udce9t\\udce9.png" in ran.stdout
+    findings = json.loads((tmp_path / "lcdp.verify.json").read_text())["findings"]
+    assert os.fsencode(next(one["where"] for one in findings if one["kind"] == "name")).endswith(
+        b"\xe9t\xe9.png"
+    )
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:
+    code = "import sys; from relit.cli import main; sys.exit(main(['data', 'list']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ran = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, env=buffered)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (141, b"")
+
+
 def test_prepare_says_what_it_wrote_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     replicas.lcdp(tmp_path)
     assert main(["data", "prepare", "lcdp", "--root", "."]) == 0
@@ -166,7 +216,7 @@ def test_prepare_says_what_it_wrote_and_goes_on(tmp_path: Path, capsys: pytest.C
     for expected in ("10 copies written, 0 were there already", "0 copies written, 10 were there already"):
         assert main(["data", "prepare", "lcdp", "--root", ".", "--size", "8"]) == 0
         assert capsys.readouterr().out == (
-            f"lcdp_8.csv: 5 rows, 2 train, 1 val, 2 test\nlcdp_8: {expected}\n"
+            f"lcdp_8px.csv: 5 rows, 2 train, 1 val, 2 test\nlcdp_8px: {expected}\n"
         )
 
 
@@ -178,7 +228,7 @@ def test_prepare_counts_and_names_what_it_could_not_copy(
         (inputs / f"broken{number}.jpg").write_bytes(b"no photograph")
     assert main(["data", "prepare", "backlit300", "--root", ".", "--size", "8"]) == 1
     said = capsys.readouterr()
-    assert "backlit300_8.csv: 3 rows, 3 test" in said.out
+    assert "backlit300_8px.csv: 3 rows, 3 test" in said.out
     complaint = said.err.splitlines()[-1]
     assert complaint.startswith(
         "relit data prepare: 7 photographs not copied: Backlit300/broken0.jpg (not an image"

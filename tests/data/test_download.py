@@ -209,7 +209,9 @@ def test_unpacking_goes_on_with_what_is_not_whole(tmp_path: Path) -> None:
     assert (folder / "set" / "a.png").stat().st_mtime == 1
 
 
-@pytest.mark.parametrize("name", ["../evil.png", "set/../../evil.png", "/evil.png", "C:/evil.png", "link"])
+@pytest.mark.parametrize(
+    "name", ["../evil.png", "set/../../evil.png", "/evil.png", "C:/evil.png", ".", "link"]
+)
 def test_nothing_is_unpacked_from_an_archive_that_writes_elsewhere(tmp_path: Path, name: str) -> None:
     packed = archive(tmp_path / "a.zip", {"good.png": b"good"})
     member = zipfile.ZipInfo(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relit.data.leaks import cross_leaks, leak_findings, leaking, named_scenes, without_leaks
+from relit.data.leaks import cross_leaks, leak_findings, leaks, named_scenes, without_leaks
 from relit.data.rows import Row, Split
 from relit.errors import ConfigurationError
 
@@ -29,8 +29,10 @@ ROWS = [
 
 
 def test_the_later_split_keeps_a_scene() -> None:
-    assert leaking(ROWS) == [ROWS[1], ROWS[2], ROWS[4]]
-    with pytest.warns(UserWarning, match=r"3 of 8 .*2\.png \(scene 2\), 3\.png .*4\.png"):
+    assert [leak.row for leak in leaks(ROWS, {})] == [ROWS[1], ROWS[2], ROWS[4]]
+    with pytest.warns(
+        UserWarning, match=r"3 of 8 .*2\.png \(scene 2 is in the val split, too\), 3\.png .*4\.png"
+    ):
         kept = without_leaks(ROWS, "data.root", strict=False)
     assert [(one.split, one.scene) for one in kept] == [
         ("train", "1"),
@@ -39,7 +41,7 @@ def test_the_later_split_keeps_a_scene() -> None:
         ("test", "4"),
         ("test", "5"),
     ]
-    assert leaking(kept) == []
+    assert leaks(kept, {}) == []
     with pytest.raises(ConfigurationError, match="show scenes of a later split"):
         without_leaks(ROWS, "data.root", strict=True)
 

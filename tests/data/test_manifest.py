@@ -171,8 +171,9 @@ def test_a_name_that_is_no_text_leaves_the_old_manifest_alone(photos: Path) -> N
     path = photos / "m.csv"
     write_manifest(path, [Row(photos / "a.png", None, "train", "", "a")])
     before = path.read_bytes()
-    with pytest.raises(ConfigurationError, match="no Unicode text: rename"):
-        write_manifest(path, [Row(photos / "\udcff.png", None, "train", "", "x")])
+    rows = [Row(photos / name, None, "train", "", name) for name in ("a.png", "\udcff.png")]
+    with pytest.raises(ConfigurationError, match=r"m\.csv, row 2: cannot hold '\\udcff\.png', .*rename"):
+        write_manifest(path, rows)
     assert path.read_bytes() == before
 
 

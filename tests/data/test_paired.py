@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning
 import pytest
@@ -16,9 +16,11 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from relit.data.layouts.layout import Layout, pair_rows
+from relit.data.decoding import UnreadablePhoto
+from relit.data.layouts.layout import Counts, Layout, pair_rows
 from relit.data.paired import LayoutPairs, PairedPhotos, PairSplits, crop_at, hold_out_scenes, mirrored_to
 from relit.data.photo import write_png
+from relit.data.resized import mark_resized
 from relit.data.rows import Listing, Row
 from relit.data.sets import MemoryPairSet
 from relit.data.symmetries import symmetry, turned
@@ -58,7 +60,11 @@ def standing_at(step: int, rank: int = 0, world_size: int = 1) -> Any:
         global_rank=rank,
         world_size=world_size,
         accumulate_grad_batches=1,
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        strategy=SimpleNamespace(
+            root_device=torch.device("cpu"),
+            broadcast=lambda value: value,
+            reduce_boolean_decision=lambda decision: decision,
+        ),
     )
 
 
@@ -129,6 +135,15 @@ def test_two_processes_share_what_one_would_see() -> None:
         parts.append(batches(module, 3))
     for one, first, second in zip(batches(whole, 3), *parts, strict=True):
         assert_equal(one, {key: torch.cat([first[key], second[key]]) for key in one})
+
+
+def test_processes_that_see_different_photographs_are_stopped() -> None:
+    module = ready()
+    module.trainer = standing_at(0, rank=1, world_size=2)
+    batches(module, 1)
+    module.trainer.strategy.broadcast = lambda names: names + 1  # rank 0 has others
+    with pytest.raises(ConfigurationError, match=r"different training photographs \(here 7\)"):
+        batches(module, 1)
 
 
 def test_drawing_batches_leaves_the_global_generator_alone() -> None:
@@ -210,7 +225,7 @@ class Tiny(Layout):
     protocol = "lcdp"
     homes = ("tiny",)
     marks = ("train",)
-    counts = {}  # noqa: RUF012
+    counts: ClassVar[Counts] = {"test": 2}
     source = "nowhere"
     licence = "none"
 
@@ -247,7 +262,58 @@ def test_a_layout_gives_every_split_and_its_protocol(root: Path) -> None:
         assert [(pair["name"], pair["label"]) for pair in pairs] == [(["x"], ["under"]), (["y"], ["under"])]
         assert torch.equal(pairs[1]["input"][0], photo("darky"))
         assert torch.equal(pairs[1]["reference"][0], photo("lighty"))
+    assert layout_pairs(root, test_size=16).protocol.name == "rgb8"
     assert layout_pairs(root, test_size=16).test_dataloader().dataset[0]["input"].shape == (3, 16, 16)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("damage", ["missing", "unreadable", "surplus"])
+def test_a_part_of_the_test_split_is_not_the_protocols(root: Path, damage: str) -> None:
+    test = root / "tiny" / "test"
+    if damage == "missing":
+        (test / "dark" / "x.png").unlink()
+    if damage == "unreadable":
+        (test / "light" / "x.png").write_bytes(b"nothing")
+    if damage == "surplus":
+        for kind in ("dark", "light"):
+            write_png(test / kind / "z.png", photo(f"{kind}z"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert layout_pairs(root).protocol.name == "rgb8"
+
+
+def test_reduced_copies_are_not_the_protocols(root: Path) -> None:
+    mark_resized(root / "tiny", "tiny", 14)
+    assert layout_pairs(root).protocol.name == "rgb8"
+
+
+def test_copies_among_the_test_pairs_count_once_and_the_split_is_still_the_published_one(root: Path) -> None:
+    for kind in ("dark", "light"):
+        (root / "tiny/test" / kind / "y.png").write_bytes((root / "tiny/test" / kind / "x.png").read_bytes())
+    with pytest.warns(UserWarning, match=r"1 of 2 are copies and count once: y\.png \(a copy of x\.png\)"):
+        module = layout_pairs(root)
+    assert module.test is not None
+    assert module.test.names == ["x"]
+    assert module.protocol.name == "lcdp"
+
+
+def test_a_training_pair_that_is_tested_on_under_another_name_is_left_out(root: Path) -> None:
+    for kind in ("dark", "light"):
+        (root / "tiny/train" / kind / "a.png").write_bytes((root / "tiny/test" / kind / "x.png").read_bytes())
+    with pytest.warns(UserWarning, match=r"1 of 6 .*a\.png \(it or its reference is the same as dark/x\.png"):
+        module = layout_pairs(root)
+    assert module.train is not None
+    assert module.train.names == list("bcd")
+
+
+def test_a_data_set_may_have_nothing_to_train_on(root: Path) -> None:
+    for kind in ("dark", "light"):
+        for path in (root / "tiny/train" / kind).iterdir():
+            path.unlink()
+    with pytest.warns(UserWarning, match="left out"):
+        module = layout_pairs(root)
+    assert len(list(module.test_dataloader())) == 2
+    with pytest.raises(ConfigurationError, match="no pair to train on"):
+        module.train_dataloader()
 
 
 def test_the_cache_on_disk_changes_no_batch(root: Path) -> None:
@@ -271,6 +337,7 @@ def test_held_out_scenes_are_validated_on_and_not_trained_on(root: Path) -> None
     assert len({row.scene for row in held}) == 2
     assert {row.scene for row in kept}.isdisjoint(row.scene for row in held)
     assert hold_out_scenes(rows, 2, seed=3) == (kept, held)
+    assert len({tuple(hold_out_scenes(rows, 2, seed)[1]) for seed in range(9)}) > 1
     with pytest.raises(ConfigurationError, match=r"data\.held_out: 6 scenes can't be held out of 6"):
         hold_out_scenes(rows, 6, seed=3)
 
@@ -285,8 +352,11 @@ def test_what_cannot_be_used_is_left_out_and_said(root: Path) -> None:
         module = layout_pairs(root)
     said = [str(warning.message) for warning in caught]
     assert len(said) == 3
-    assert "data.root: 1 of 7 photographs are missing or unmatched: a.png (no references in light)" in said[0]
-    assert "show scenes of a later split: c.png (scene c)" in said[1]
+    assert (
+        "data.root: 1 of 7 photographs or their folders are missing or unmatched: a.png (no references"
+        in said[0]
+    )
+    assert "show scenes of a later split: c.png (scene c is in the test split, too)" in said[1]
     assert "b.png (not an image, or of an unknown format)" in said[2]
     assert module.train.names == ["d"]
     with pytest.raises(ConfigurationError, match=r"a\.png.*data\.strict=false"):
@@ -306,6 +376,45 @@ def test_a_manifest_takes_the_place_of_the_layout(root: Path) -> None:
     assert module.protocol.name == "rgb8"
     with pytest.raises(ConfigurationError, match=r"neither a layout nor data\.manifest"):
         LayoutPairs(None, str(root), **COMMON)
+
+
+def test_rows_without_a_reference_are_tested_on_and_not_trained_on(root: Path) -> None:
+    dark, light = "tiny/train/dark", "tiny/train/light"
+    lines = ["input,reference,split,scene", f"{dark}/a.png,{light}/a.png,train,1", f"{dark}/b.png,,train,2"]
+    (root / "some.csv").write_text(
+        "\n".join([*lines, f"{dark}/c.png,,val,3", "tiny/test/dark/x.png,,test,4"])
+    )
+    module = LayoutPairs(Tiny(), str(root), "some.csv", **COMMON)
+    with pytest.warns(
+        UserWarning, match=r"2 of 4 photographs to train or validate on have no reference: b\.png, c"
+    ):
+        module.setup()
+    assert module.train is not None
+    assert (module.train.names, module.validation) == (["a"], None)
+    assert [item.keys() for item in module.test_dataloader()] == [{"input", "name", "label"}]
+    assert module.protocol.name == "rgb8"  # a table is no published split
+
+
+def test_a_held_out_share_beside_a_validation_split_is_refused(root: Path) -> None:
+    row = "tiny/train/dark/{0}.png,tiny/train/light/{0}.png,{1},{0}"
+    lines = ["input,reference,split,scene", row.format("a", "train"), row.format("b", "val")]
+    (root / "two.csv").write_text("\n".join(lines))
+    with pytest.raises(ConfigurationError, match=r"data\.held_out=1: the data set has a validation split"):
+        LayoutPairs(None, str(root), "two.csv", held_out=1, **COMMON).setup()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_photograph_damaged_within_stops_the_run_with_one_line_from_a_worker_too(root: Path) -> None:
+    path = root / "tiny/train/dark/a.png"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    for workers in (0, 1):
+        with pytest.raises(UnreadablePhoto) as caught:
+            batches(layout_pairs(root, num_workers=workers), 4)
+        assert str(caught.value).startswith(str(path))
+        assert str(caught.value).endswith("replace or remove the file")
+        assert "\n" not in str(caught.value)
 
 
 def test_long_photographs_are_reduced_before_they_are_cropped(root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -16,18 +17,19 @@ import replicas
 from relit.data import div2k_archive
 from relit.data.div2k_archive import Published, drawn
 from relit.data.files import photos_in
-from relit.data.layouts import LAYOUTS
+from relit.data.layouts import LAYOUTS, find_layout
 from relit.data.layouts.div2k import DIV2K
 from relit.data.layouts.layout import Layout
-from relit.data.layouts.sice import SICE
+from relit.data.layouts.msec import MSEC
 from relit.data.manifest import read_manifest
 from relit.data.prepare import find_home, prepare
+from relit.data.resized import resized_to
 from relit.data.rows import Listing, Row
 from relit.data.verify import verify
 from relit.errors import ConfigurationError
 
 PARTS = {"part1": 3, "part2": 2}
-SMALL_SICE = replicas.scaled(SICE(), brackets=PARTS, tested=2)
+SMALL_SICE = replicas.small_sice(PARTS)
 SMALL_DIV2K = replicas.scaled(DIV2K(), folders={"DIV2K_384": 4, "DIV2K_train_HR": 9}, counts={"train": 4})
 REPLICAS = {
     "baid": replicas.baid,
@@ -42,6 +44,10 @@ REPLICAS = {
 
 def layout(name: str) -> Layout:
     return SMALL_SICE if name == "sice" else LAYOUTS[name]
+
+
+def in_manifest(name: str) -> Layout:
+    return MSEC() if name == "msec" else layout(name)
 
 
 def outline(listing: Listing) -> list[tuple[str, str | None, str, str, str]]:
@@ -60,8 +66,8 @@ def outline(listing: Listing) -> list[tuple[str, str | None, str, str, str]]:
 def test_a_manifest_holds_the_rows_of_the_layout(tmp_path: Path, name: str) -> None:
     root = REPLICAS[name](tmp_path)
     prepared = prepare(layout(name), root)
-    assert prepared.manifest == root / ("div2k_384.csv" if name == "div2k" else f"{name}.csv")
-    assert prepared.rows == read_manifest(prepared.manifest) == layout(name).list(root).rows
+    assert prepared.manifest == root / f"{name}.csv"
+    assert prepared.rows == read_manifest(prepared.manifest) == in_manifest(name).list(root).rows
     assert (prepared.faults, prepared.copies) == ([], None)
 
 
@@ -69,18 +75,20 @@ def test_a_manifest_holds_the_rows_of_the_layout(tmp_path: Path, name: str) -> N
 def test_reduced_copies_are_the_same_data_set(tmp_path: Path, name: str) -> None:
     root = REPLICAS[name](tmp_path)
     prepared = prepare(layout(name), root, long_side=8)
-    assert prepared.manifest == root / f"{name}_8.csv"
-    assert prepared.folder == root / f"{name}_8"
+    assert prepared.manifest == root / f"{name}_8px.csv"
+    assert prepared.folder == root / f"{name}_8px"
     assert read_manifest(prepared.manifest) == prepared.rows
     assert all(row.input.is_relative_to(prepared.folder) for row in prepared.rows)
-    copied = layout(name).list(prepared.folder)
-    assert outline(copied) == outline(layout(name).list(root))
+    one = in_manifest(name)
+    copied = one.list(prepared.folder)
+    assert outline(copied) == outline(one.list(root))
     assert copied.rows == prepared.rows
 
-    original, copy = verify(layout(name), root), verify(layout(name), prepared.folder, deep=True)
+    original, copy = verify(one, root), verify(one, prepared.folder, deep=True)
     assert copy.counts == original.counts
     kinds = {finding.kind for finding in copy.findings} - {finding.kind for finding in original.findings}
-    assert kinds <= {"duplicate"}
+    assert kinds - {"duplicate"} == {"size"}
+    assert [resized_to(home) for home in (copy.home, original.home, prepared.folder)] == [8, None, 8]
 
 
 def test_the_root_may_be_the_data_set_itself_and_the_copies_lie_inside(tmp_path: Path) -> None:
@@ -98,8 +106,79 @@ def test_the_root_may_be_the_data_set_itself_and_the_copies_lie_inside(tmp_path:
 
 def test_labels_of_sice_are_copied_so_that_they_can_be_the_references(tmp_path: Path) -> None:
     prepared = prepare(SMALL_SICE, replicas.sice(tmp_path, PARTS, label_beside=True), long_side=8)
-    by_label = replicas.scaled(SICE("label"), brackets=PARTS, tested=2)
+    by_label = replicas.small_sice(PARTS, "label")
     assert outline(by_label.list(prepared.folder)) == outline(by_label.list(tmp_path))
+
+
+def test_a_manifest_of_msec_has_the_references_of_expert_c_alone(tmp_path: Path) -> None:
+    prepared = prepare(LAYOUTS["msec"], replicas.msec(tmp_path))
+    test = [row.reference.parent.name for row in prepared.rows if row.split == "test" and row.reference]
+    assert set(test) == {"expert_c_testing_set"}
+    assert len(test) == 10
+    assert "expert C" in prepared.note
+    assert find_layout("msec") == MSEC("all")
+
+
+def scene_rows(listing: Listing) -> dict[str, list[str]]:
+    """The names of the files of each scene."""
+    return {
+        scene: [path.stem for row in listing.rows if row.scene == scene for path in row.files]
+        for scene in sorted({row.scene for row in listing.rows})
+    }
+
+
+@pytest.mark.parametrize("frame", ["1", "3", "7"])
+def test_a_bracket_with_a_damaged_frame_is_not_copied_at_all(tmp_path: Path, frame: str) -> None:
+    root = replicas.sice(tmp_path, PARTS)
+    first = prepare(SMALL_SICE, root, long_side=8)
+    assert len(first.rows) == 10
+    bracket = root / "SICE/Dataset_Part1/2"
+    replicas.cut_off(bracket / f"{frame}.JPG")
+    os.utime(bracket / f"{frame}.JPG", ns=(0, 0))
+    for _ in range(2):
+        again = prepare(SMALL_SICE, root, long_side=8)
+        assert again.copies is not None
+        assert set(again.copies.failed) == {bracket / f"{number}.JPG" for number in range(1, 8)}
+        assert again.copies.made == 0
+        assert list((again.folder / "Dataset_Part1/2").iterdir()) == []
+        assert {row.scene for row in again.rows} == {row.scene for row in first.rows} - {"part1/2"}
+    whole, copied = scene_rows(SMALL_SICE.list(root)), scene_rows(SMALL_SICE.list(again.folder))
+    assert copied == {scene: names for scene, names in whole.items() if scene != "part1/2"}
+
+
+def test_brackets_behind_links_are_copied_too(tmp_path: Path) -> None:
+    root = replicas.sice(tmp_path / "data", PARTS)
+    bracket = root / "SICE/Dataset_Part2/1"
+    bracket.rename(tmp_path / "elsewhere")
+    bracket.symlink_to(tmp_path / "elsewhere")
+    prepared = prepare(SMALL_SICE, root, long_side=8)
+    assert outline(SMALL_SICE.list(prepared.folder)) == outline(SMALL_SICE.list(root))
+    assert len(prepared.rows) == 10
+
+
+def test_no_disk_takes_copies_for_a_published_folder(tmp_path: Path) -> None:
+    replicas.div2k(tmp_path)
+    replicas.baid(tmp_path)
+    full = prepare(LAYOUTS["div2k"], tmp_path)
+    before = full.manifest.read_bytes()
+    prepare(LAYOUTS["div2k"], tmp_path, long_side=384)
+    prepare(LAYOUTS["baid"], tmp_path, long_side=380)
+    names = [path.name.lower() for path in tmp_path.iterdir()]
+    assert len(names) == len(set(names))
+    assert full.manifest.read_bytes() == before
+
+
+def test_a_manifest_that_cannot_be_written_is_refused_before_the_copies_are_made(tmp_path: Path) -> None:
+    root = replicas.lcdp(tmp_path)
+    (root / "file").touch()
+    with pytest.raises(OSError, match=r"file/pairs\.csv"):
+        prepare(LAYOUTS["lcdp"], root, long_side=8, manifest=root / "file" / "pairs.csv")
+    for folder in ("input", "gt"):
+        path = root / "lcdp_dataset" / folder / "a0001-jmac_DSC1459.png"
+        path.rename(path.with_name(os.fsdecode(b"\xe9t\xe9.png")))
+    with pytest.raises(ConfigurationError, match=r"lcdp_8px\.csv, row 2: .*rename the file"):
+        prepare(LAYOUTS["lcdp"], root, long_side=8)
+    assert not (root / "lcdp_8px").exists()
 
 
 def test_another_manifest_may_be_named(tmp_path: Path) -> None:
@@ -109,7 +188,7 @@ def test_another_manifest_may_be_named(tmp_path: Path) -> None:
     assert sorted(path.name for path in root.iterdir()) == ["lcdp_dataset"]
     with pytest.raises(ConfigurationError, match=r"ends in \.csv or \.parquet"):
         prepare(LAYOUTS["lcdp"], root, long_side=8, manifest=tmp_path / "pairs.txt")
-    assert not (root / "lcdp_8").exists()
+    assert not (root / "lcdp_8px").exists()
 
 
 def test_what_cannot_be_used_is_told_and_left_out(tmp_path: Path) -> None:
@@ -195,29 +274,34 @@ def test_div2k_is_downloaded_unpacked_and_drawn_from(archive: Path, tmp_path: Pa
         "DIV2K_384",
         "DIV2K_train_HR",
         "DIV2K_train_HR.zip",
-        "div2k_384.csv",
+        "div2k.csv",
     ]
     assert "drawn by a fixed key" in prepared.note
     assert len(prepared.rows) == 4
     assert {(row.split, row.label, row.reference) for row in prepared.rows} == {("train", "well_lit", None)}
-    for row in read_manifest(root / "div2k_384.csv"):
+    for row in read_manifest(root / "div2k.csv"):
         assert row.input.read_bytes() == (tmp_path / "photos" / row.input.name).read_bytes()
     assert verify(SMALL_DIV2K, root).findings == []
 
     archive.unlink()
-    for name in ("DIV2K_train_HR.zip", "div2k_384.csv"):
+    for name in ("DIV2K_train_HR.zip", "div2k.csv"):
         (root / name).unlink()
     again = prepare(SMALL_DIV2K, root)
     assert (again.rows, again.note) == (prepared.rows, "")
 
 
-def test_a_folder_that_is_not_whole_is_completed_from_the_archive(archive: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_whole_is_completed_from_the_archive(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = prepare(SMALL_DIV2K, tmp_path / "whole")
     root = tmp_path / "half"
     for number in (1, 2):
         replicas.put(root / "DIV2K_train_HR" / f"{number:04}.png")
     (root / "DIV2K_384.part").mkdir()
-    prepared = prepare(SMALL_DIV2K, root)
+    capsys.readouterr()
+    prepared = prepare(SMALL_DIV2K, root, progress=True)
+    said = capsys.readouterr().err
+    assert "DIV2K_train_HR: lacks 0003, 0004, 0005, 0006, 0007 and 2 more, so the archive (3.5 GB)" in said
     assert len(photos_in(root / "DIV2K_train_HR")) == 9
     assert names(prepared.rows) == names(whole.rows)
     assert not (root / "DIV2K_384.part").exists()

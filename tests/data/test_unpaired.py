@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from torch import Tensor, nn
 
+from relit.data.layouts.baid import BAID
 from relit.data.photo import read_photo, resize_photo
 from relit.data.sampling import permuted_index
 from relit.data.sets import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
@@ -83,13 +84,17 @@ def batches(module: UnpairedPhotos, count: int) -> list[dict[str, Tensor]]:
 
 def standing_at(step: int, rank: int = 0, world_size: int = 1, accumulate: int = 1) -> Any:
     """What a data module asks a trainer for."""
-    device = SimpleNamespace(root_device=torch.device("cpu"))
+    strategy = SimpleNamespace(
+        root_device=torch.device("cpu"),
+        broadcast=lambda value: value,
+        reduce_boolean_decision=lambda decision: decision,
+    )
     return SimpleNamespace(
         global_step=step,
         global_rank=rank,
         world_size=world_size,
         accumulate_grad_batches=accumulate,
-        strategy=device,
+        strategy=strategy,
     )
 
 
@@ -198,7 +203,8 @@ def test_processes_share_the_test_pairs_without_repeats() -> None:
 def fill(folder: Path, *names: str, width: int = 10) -> str:
     folder.mkdir()
     for index, name in enumerate(names):
-        ramp = torch.arange(8 * width * 3).reshape(8, width, 3) * (index + 1) % 256
+        start = sum(folder.name.encode())
+        ramp = (start + torch.arange(8 * width * 3).reshape(8, width, 3) * (index + 1)) % 256
         Image.fromarray(ramp.to(torch.uint8).numpy()).save(folder / name)
     return str(folder)
 
@@ -359,8 +365,44 @@ def test_the_cache_on_disk_changes_no_batch(tmp_path: Path) -> None:
         FolderPhotos(folder, folder, **COMMON, cache=True)
 
 
-def test_figures_on_squares_are_no_published_protocol(tmp_path: Path) -> None:
-    assert FolderPhotos("a", "b", **COMMON, protocol="baid").protocol.name == "baid"
-    assert FolderPhotos("a", "b", **{**COMMON, "test_size": 64}, protocol="baid").protocol.name == "rgb8"
+def test_figures_on_a_part_of_a_test_set_are_not_its_protocols(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BAID, "counts", {"test": 2})
+    folder = fill(tmp_path / "photos", "a.png", "b.png")
+    test = fill(tmp_path / "test", "x.png", "y.png")
+
+    def protocol(**changes: Any) -> str:
+        module = FolderPhotos(folder, folder, test, test, **{**COMMON, "protocol": "baid", **changes})
+        module.setup()
+        return module.protocol.name
+
+    assert protocol() == "baid"
+    assert protocol(test_size=16) == "rgb8"
+    (tmp_path / "test" / "y.png").unlink()
+    assert protocol() == "rgb8"
     with pytest.raises(ConfigurationError, match=r"data\.protocol: no protocol 'bad'\. There are rgb8, baid"):
-        FolderPhotos("a", "b", **COMMON, protocol="bad")
+        protocol(protocol="bad")
+
+
+def test_photographs_that_are_trained_and_tested_on_are_said(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "photos", "a.png", "b.png")
+    with pytest.warns(
+        UserWarning, match=r"data\.test_input: 2 of 2 photographs are trained on, too, such as a\.png"
+    ):
+        FolderPhotos(folder, folder, folder, **COMMON).setup()
+
+
+def test_a_table_whose_test_scene_is_trained_on_loses_the_training_row(tmp_path: Path) -> None:
+    fill(tmp_path / "dark", "a.png", "b.png", "c.png")
+    fill(tmp_path / "bright", "d.png", "e.png")
+    lines = ["input,split,label,scene", "dark/a.png,train,backlit,1", "dark/b.png,train,backlit,2"]
+    lines += ["dark/c.png,train,backlit,3", "bright/d.png,train,well_lit,4", "bright/e.png,train,well_lit,5"]
+    lines += ["dark/a.png,test,backlit,9"]
+    (tmp_path / "photos.csv").write_text("\n".join(lines))
+    module = FolderPhotos(manifest="photos.csv", root=str(tmp_path), **COMMON)
+    with pytest.warns(
+        UserWarning, match=r"data\.manifest: 1 of 6 .*a\.png .*the same as dark/a\.png in the test"
+    ):
+        module.setup()
+    assert module.backlit.names == ["b", "c"]

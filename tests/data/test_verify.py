@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,8 @@ from relit.data.layouts.div2k import DIV2K
 from relit.data.layouts.layout import Layout
 from relit.data.layouts.lcdp import LCDP
 from relit.data.layouts.msec import MSEC
-from relit.data.layouts.sice import SICE
 from relit.data.layouts.sice_v2 import SICEV2
+from relit.data.resized import mark_resized
 from relit.data.verify import Report, verify
 from relit.errors import ConfigurationError
 
@@ -29,7 +30,7 @@ PARTS = {"part1": 4, "part2": 3}
 BAID_SMALL = replicas.scaled(BAID(), counts={"train": 3, "test": 4})
 LCDP_SMALL = replicas.scaled(LCDP(), counts={"train": 2, "val": 1, "test": 2})
 MSEC_SMALL = replicas.scaled(MSEC("all"), counts={"train": 10, "val": 5, "test": 10})
-SICE_SMALL = replicas.scaled(SICE(), brackets=PARTS, tested=2)
+SICE_SMALL = replicas.small_sice(PARTS)
 SICE_V2_SMALL = replicas.scaled(SICEV2(), counts={"train": 6, "test": 4})
 
 
@@ -54,7 +55,7 @@ def found(report: Report, fault: bool | None = None) -> set[tuple[str, str]]:
         (LCDP_SMALL, replicas.lcdp),
         (MSEC_SMALL, replicas.msec),
         (SICE_SMALL, lambda root: replicas.sice(root, PARTS)),
-        (replicas.scaled(SICE("label"), brackets=PARTS, tested=2), lambda root: replicas.sice(root, PARTS)),
+        (replicas.small_sice(PARTS, "label"), lambda root: replicas.sice(root, PARTS)),
         (SICE_V2_SMALL, replicas.sice_v2),
     ],
     ids=lambda value: getattr(value, "name", ""),
@@ -184,22 +185,58 @@ def test_what_is_planted_in_sice(tmp_path: Path) -> None:
     report = verify(SICE_SMALL, root)
     assert found(report, fault=True) == {
         ("missing", folders[tested]),
+        ("missing", folders[other]),
         ("name", f"{folders[other]}/best.JPG"),
         ("unreadable", f"{folders[trained[1]]}/2.JPG"),
     }
-    assert found(report, fault=False) == {("missing", folders[trained[0]]), ("missing", folders[other])}
+    assert found(report, fault=False) == {("missing", folders[trained[0]]), ("count", str(home))}
+    told = next(one.message for one in report.findings if one.where == str(home))
+    assert told == "35 photographs in 5 brackets instead of 49 in 7"
 
 
-def test_labels_that_sice_lacks_are_missed_only_where_they_are_the_references(tmp_path: Path) -> None:
+def test_every_photograph_of_sice_is_looked_at(tmp_path: Path) -> None:
+    root = replicas.sice(tmp_path, PARTS)
+    replicas.cut_off(root / "SICE/Dataset_Part1/3/7.JPG")
+    replicas.cut_off(root / "SICE/Dataset_Part1/3/6.JPG")
+    replicas.cut_off(root / "SICE/Dataset_Part1/Label/3.JPG")
+    needed = ("unreadable", "Dataset_Part1/3/6.JPG")
+    report = verify(SICE_SMALL, root)
+    assert found(report, fault=True) == {needed}
+    assert found(report, fault=False) == {
+        ("unreadable", "Dataset_Part1/3/7.JPG"),
+        ("unreadable", "Dataset_Part1/Label/3.JPG"),
+    }
+
+
+def test_reduced_copies_are_told(tmp_path: Path) -> None:
+    root = replicas.lcdp(tmp_path)
+    mark_resized(root, "lcdp", 640)
+    report = verify(LCDP_SMALL, root)
+    assert found(report) == {("size", str(root / "lcdp_dataset"))}
+    assert report.faults == []
+    assert "copies reduced to 640 pixels" in findings_table(report)
+
+
+def test_names_that_are_no_text_are_told_and_the_report_is_plain_values_all_the_same(tmp_path: Path) -> None:
+    root = replicas.lcdp(tmp_path)
+    for folder in ("test-input", "test-gt"):
+        path = root / "lcdp_dataset" / folder / "a0016-jmac_MG_0795.png"
+        path.rename(path.with_name(os.fsdecode(b"a0016-\xe9t\xe9.png")))
+    report = verify(LCDP_SMALL, root)
+    assert {(one.kind, one.fault) for one in report.findings} == {("name", False)}
+    assert len(report.findings) == 2
+    assert json.loads(json.dumps(report.as_dict()))["findings"][0]["where"] == report.findings[0].where
+
+
+def test_labels_that_sice_lacks_are_a_fault_only_where_they_are_the_references(tmp_path: Path) -> None:
     root = replicas.sice(tmp_path, PARTS)
     (root / "SICE/Dataset_Part1/Label/2.JPG").unlink()
     shutil.rmtree(root / "SICE/Dataset_Part2/Label")
-    labels = replicas.scaled(SICE("label"), brackets=PARTS, tested=2)
-    assert found(verify(labels, root)) == {
-        ("unmatched", "Dataset_Part1/2"),
-        ("missing", "Dataset_Part2/Label"),
-    }
-    assert found(verify(SICE_SMALL, root)) == set()
+    lacking = {("unmatched", "Dataset_Part1/2"), ("missing", "Dataset_Part2/Label")}
+    labels = replicas.small_sice(PARTS, "label")
+    assert found(verify(labels, root), fault=True) == lacking
+    assert found(verify(SICE_SMALL, root), fault=True) == set()
+    assert found(verify(SICE_SMALL, root)) == lacking
 
 
 def test_what_is_planted_in_sice_v2(tmp_path: Path) -> None:

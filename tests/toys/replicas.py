@@ -12,6 +12,7 @@ from typing import TypeVar
 from PIL import Image
 
 from relit.data.layouts.layout import Layout
+from relit.data.layouts.sice import SICE
 
 AnyLayout = TypeVar("AnyLayout", bound=Layout)
 
@@ -110,6 +111,12 @@ def sice(root: Path, parts: Mapping[str, int], exposures: int = 7, label_beside:
                 put(folder / str(number) / f"{exposure}.JPG")
             put(labels / f"{number}.{'JPG' if part == 'part1' else 'PNG'}")
     return root
+
+
+def small_sice(parts: Mapping[str, int], reference: str = "middle", exposures: int = 7) -> SICE:
+    """What :func:`sice` writes, with two test scenes."""
+    facts = {"brackets": parts, "tested": 2, "counts": {"test": 4}}
+    return scaled(SICE(reference), photographs=exposures * sum(parts.values()), **facts)
 
 
 def sice_v2(root: Path, reference: str = "mid") -> Path:

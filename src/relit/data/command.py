@@ -51,7 +51,7 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:
         help="check that a data set is whole and as published",
         description="Look for missing, surplus, unreadable, mismatched and copied photographs and for scenes "
         "that are in two splits. Exit status: 0 without faults, 1 with faults, 2 when the data set is not "
-        "there.",
+        "there or the report can't be written.",
     )
     _add_name_and_root(parser)
     parser.add_argument(
@@ -78,24 +78,24 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
         "prepare",
         help="write a data set's manifest, and reduced copies of it; download DIV2K",
         description="Write the manifest of a data set: a table of its photographs, references, splits, "
-        "labels and scenes. DIV2K is downloaded (3.5 GB) unless it is there; other data sets must be there, "
-        "and the command says where they come from. The same command goes on after an interruption. Exit "
-        "status: 0 when all is done, 1 when photographs could not be copied, 2 when the data set is not "
-        "there.",
+        "labels and scenes. DIV2K is downloaded (3.5 GB) and unpacked unless all of it is there, which needs "
+        "about 7 GB of disk; other data sets must be there, and the command says where they come from. The "
+        "same command goes on after an interruption. Exit status: 0 when all is done, 1 when photographs "
+        "could not be copied, 2 when the data set is not there or nothing can be written.",
     )
     _add_name_and_root(parser)
     parser.add_argument(
         "--size",
         type=_positive,
         metavar="N",
-        help="write PNG copies with a long side of at most N pixels to DIR/NAME_N, laid out as the data set "
-        "is, and a manifest of them",
+        help="write PNG copies with a long side of at most N pixels to DIR/NAME_Npx, laid out as the data "
+        "set is, and a manifest of them",
     )
     parser.add_argument(
         "--manifest",
         type=Path,
         metavar="FILE",
-        help="the manifest to write, .csv or .parquet (default: DIR/NAME.csv, with --size DIR/NAME_N.csv)",
+        help="the manifest to write, .csv or .parquet (default: DIR/NAME.csv, with --size DIR/NAME_Npx.csv)",
     )
     parser.set_defaults(run=_prepare, command="data prepare")
 
@@ -118,7 +118,7 @@ def _list(_: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from relit.atomic import atomic_write
+    from relit.atomic import atomic_write, check_writable
     from relit.data.findings_table import findings_table
     from relit.data.layouts import find_layout
     from relit.data.prepare import find_home
@@ -131,9 +131,10 @@ def _verify(options: argparse.Namespace) -> int:
     against = [_named_root(pair) for pair in options.against]
     for one, root in [(layout, options.root), *against]:
         find_home(one, root)
+    check_writable(path)
     report = verify(layout, options.root, options.deep, against, progress=sys.stderr.isatty())
+    atomic_write(path, json.dumps(report.as_dict(), indent=2).encode())
     print(findings_table(report))
-    atomic_write(path, json.dumps(report.as_dict(), indent=2, ensure_ascii=False).encode())
     print(f"report: {path}")
     return 1 if report.faults else 0
 

@@ -33,7 +33,7 @@ def conditions(paths: Sequence[Path], deep: bool = False, progress: bool = False
             if deep:
                 decode(path)
         except UnreadablePhoto as error:
-            return error.reason
+            return error.reason or str(error)
         return size
 
     unique = list(dict.fromkeys(paths))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -32,76 +33,90 @@ class Copies(NamedTuple):
 
 
 def copy_reduced(
-    files: Iterable[Path], base: Path, folder: Path, long_side: int, progress: bool = False
+    files: Iterable[Path],
+    base: Path,
+    folder: Path,
+    long_side: int,
+    whole: Callable[[Path], Path] = lambda path: path,
+    progress: bool = False,
 ) -> Copies:
     """Copy photographs as upright 8-bit sRGB PNG, reduced to ``long_side`` where they are larger.
 
-    A copy lies below ``folder`` as its original does below ``base``. One that is newer than its original is
-    kept, so that the same call goes on after an interruption. Photographs that can't be read are counted, and
-    the others copied.
+    A copy lies below ``folder`` as its original does below ``base``, and has its time of modification. Where
+    the times are equal the copy is kept, so that the same call goes on after an interruption. Photographs
+    that can't be read are counted, and the others copied.
 
     Args:
         files: photographs below ``base``.
         long_side: in pixels.
+        whole: tells what a photograph belongs to that is copied as a whole or not at all.
         progress: whether a bar on the standard error stream tells how far this is, where that is a terminal.
 
     Raises: :class:`~relit.atomic.DiskFull` at once.
     """
+    originals, failed = _plan(files, base, folder)
+    outcomes = _in_threads(lambda copy: _copy(originals[copy], copy, long_side), list(originals), progress)
+    failed |= {originals[copy]: found for copy, found in outcomes.items() if isinstance(found, str)}
+    lacking = {whole(original): original.name for original in failed}
+    for copy, original in originals.items():
+        if original not in failed and whole(original) in lacking:
+            copy.unlink()
+            failed[original] = f"left out with {lacking[whole(original)]}, which has no copy"
+    paths = {original: copy for copy, original in originals.items() if original not in failed}
+    return Copies(paths, sum(outcomes[copy] is True for copy in paths.values()), failed)
+
+
+def reduced(image: Image.Image, long_side: int) -> Image.Image:
+    """At most ``long_side`` pixels a side, in proportion, bicubic; the same pixels if it is no larger."""
+    height, width = reduced_size(image.height, image.width, long_side)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _plan(files: Iterable[Path], base: Path, folder: Path) -> tuple[dict[Path, Path], dict[Path, str]]:
+    """The original of each copy, and originals that would have another's copy, with the reason."""
     originals: dict[Path, Path] = {}
     failed = {}
     for path in dict.fromkeys(files):
         copy = folder / path.relative_to(base).with_suffix(".png")
         if originals.setdefault(copy, path) != path:
             failed[path] = f"named like {originals[copy].name}, which is copied to {copy.name}"
+    return originals, failed
 
-    def task(copy: Path) -> bool | str:
-        """Whether ``copy`` was written, or why it can't be."""
-        original = originals[copy]
-        try:
-            if _is_newer(copy, original):
-                return False
-            _write_png(copy, reduced(decode(original), long_side))
-        except DiskFull:
-            raise
-        except UnreadablePhoto as error:
-            return error.reason
-        except OSError as error:
-            return (error.strerror or str(error)).lower()
-        return True
 
+def _copy(original: Path, copy: Path, long_side: int) -> bool | str:
+    """Whether ``copy`` was written, or why it can't be; then there is none."""
+    try:
+        modified = original.stat().st_mtime_ns
+        if copy.exists() and copy.stat().st_mtime_ns == modified:
+            return False
+        _write_png(copy, reduced(decode(original), long_side))
+        os.utime(copy, ns=(modified, modified))
+    except DiskFull:
+        raise
+    except (UnreadablePhoto, OSError) as error:
+        with contextlib.suppress(OSError):
+            copy.unlink()
+        reason = error.reason if isinstance(error, UnreadablePhoto) else (error.strerror or "").lower()
+        return reason or str(error)
+    return True
+
+
+def _in_threads(
+    task: Callable[[Path], bool | str], copies: Sequence[Path], progress: bool
+) -> dict[Path, bool | str]:
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        outcomes = tqdm(
+            pool.map(task, copies),
+            total=len(copies),
+            desc="copying",
+            unit=" photos",
+            disable=None if progress else True,
+        )
         try:
-            outcomes = list(
-                tqdm(
-                    pool.map(task, originals),
-                    total=len(originals),
-                    desc="copying",
-                    unit=" photos",
-                    disable=None if progress else True,
-                )
-            )
+            return dict(zip(copies, outcomes, strict=True))
         except BaseException:
             pool.shutdown(cancel_futures=True)  # or an interruption would wait for all that is queued
             raise
-    paths = {}
-    for (copy, original), outcome in zip(originals.items(), outcomes, strict=True):
-        if isinstance(outcome, str):
-            failed[original] = outcome
-        else:
-            paths[original] = copy
-    return Copies(paths, sum(outcome is True for outcome in outcomes), failed)
-
-
-def reduced(image: Image.Image, long_side: int) -> Image.Image:
-    """At most ``long_side`` pixels a side, in proportion, bicubic; ``image`` itself if it is no larger."""
-    height, width = reduced_size(image.height, image.width, long_side)
-    if (width, height) == image.size:
-        return image
-    return image.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def _is_newer(copy: Path, original: Path) -> bool:
-    return copy.exists() and copy.stat().st_mtime_ns >= original.stat().st_mtime_ns
 
 
 def _write_png(path: Path, image: Image.Image) -> None:

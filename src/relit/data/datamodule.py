@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 import lightning
 import torch
+from lightning.pytorch.strategies import Strategy
 from torch.utils.data import DataLoader, Dataset
 
 from relit import protocols
@@ -59,12 +60,14 @@ class PhotoData(lightning.LightningDataModule, ABC):
     Attributes:
         test: what is tested on or None, after :meth:`setup`.
         validation: what is validated on or None, after :meth:`setup`.
+        as_published: whether the test split is the whole one that the protocol names, after :meth:`setup`.
     """
 
-    contents: ClassVar[tuple[str, ...]] = ("test", "validation")
+    contents: ClassVar[tuple[str, ...]] = ("test", "validation", "as_published")
     """Attributes that :meth:`setup` fills and :meth:`share` hands over."""
     test: Items | None
     validation: Items | None
+    as_published: bool = False
 
     def __init__(
         self,
@@ -93,8 +96,12 @@ class PhotoData(lightning.LightningDataModule, ABC):
 
     @property
     def protocol(self) -> protocols.Protocol:
-        """By which figures on the test split are measured; squares follow no published one."""
-        return self._protocol if self.test_size is None else protocols.RGB8
+        """By which figures on the test split are measured, after :meth:`setup`.
+
+        Squares of ``test_size``, a part of a data set, and resized copies of it follow no published one.
+        """
+        whole = self.as_published and self.test_size is None
+        return self._protocol if whole else protocols.RGB8
 
     @abstractmethod
     def fill(self) -> None:
@@ -103,6 +110,10 @@ class PhotoData(lightning.LightningDataModule, ABC):
     @abstractmethod
     def positions(self) -> Dataset[dict[str, Any]]:
         """What stands at each position of the run."""
+
+    @abstractmethod
+    def training_names(self) -> list[str]:
+        """Names of all training photographs, in order, after :meth:`setup`."""
 
     def share(self, other: PhotoData) -> None:
         """Take the photographs of ``other``, which differs in batches alone, instead of loading again."""
@@ -128,6 +139,8 @@ class PhotoData(lightning.LightningDataModule, ABC):
             start_step = self.trainer.global_step * self.trainer.accumulate_grad_batches
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
             pin_memory = self.trainer.strategy.root_device.type == "cuda"
+            if world_size > 1:
+                self._check_same_on_all_ranks(self.trainer.strategy)
         # Samples draw nothing from the workers' generators, but a user's own data set may: so they are a
         # function of what is trained where. The global generator is left alone.
         workers = torch.Generator().manual_seed(keyed_seed(self.seed, "workers", start_step, rank))
@@ -151,6 +164,16 @@ class PhotoData(lightning.LightningDataModule, ABC):
     def predict_dataloader(self) -> DataLoader[Any] | list[Any]:
         """What to predict on: the test photographs, whether they have references or not."""
         return self._one_by_one(self.test)
+
+    def _check_same_on_all_ranks(self, strategy: Strategy) -> None:
+        """Positions mean the same photographs everywhere only if every rank lists the same ones."""
+        names = self.training_names()
+        digest = keyed_seed(*names)
+        if not strategy.reduce_boolean_decision(strategy.broadcast(digest) == digest):
+            raise ConfigurationError(
+                f"data: the processes see different training photographs (here {len(names)}): make the same "
+                "files readable on every node; relit data verify tells what is wrong with a copy"
+            )
 
     def _one_by_one(self, items: Items | None) -> DataLoader[Any] | list[Any]:
         if items is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -33,16 +34,35 @@ _ENDINGS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _MODE_OF_COLOUR_SPACE = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
-class UnreadablePhoto(ConfigurationError):  # noqa: N818 (says what is wrong, not that something is)
-    """A file that should be a photograph and cannot be decoded: ``path`` and the ``reason``."""
+class UnusablePhoto(ConfigurationError):  # noqa: N818 (says what is wrong, not that something is)
+    """A photograph that can't be used.
 
-    def __init__(self, path: Path, reason: str) -> None:
+    A loader's worker hands over an exception as the text of its traceback, of which the loader in the
+    training process makes one of the same class: of that text the last line is the message.
+
+    Args:
+        path: the file, or such a text.
+        reason: why it can't be used; None with such a text.
+    """
+
+    says: ClassVar[str] = "{path} can't be used ({reason})"
+
+    def __init__(self, path: Path | str, reason: str | None = None) -> None:
         super().__init__(path, reason)
-        self.path = path
+        self.path = Path(path)
         self.reason = reason
+        self._text = str(path)
 
     def __str__(self) -> str:
-        return f"{self.path} cannot be read as a photograph ({self.reason}): replace or remove the file"
+        if self.reason is None:
+            return self._text.strip().splitlines()[-1].partition(": ")[2]
+        return self.says.format(path=self.path, reason=self.reason)
+
+
+class UnreadablePhoto(UnusablePhoto):
+    """A file that should be a photograph and cannot be decoded: ``path`` and the ``reason``."""
+
+    says = "{path} cannot be read as a photograph ({reason}): replace or remove the file"
 
 
 # Whoever changes the pixels that come out counts up the decoder's version in cache.py.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from relit.data.download import extract, fetch
 from relit.data.files import photos_in, same_name
 from relit.data.layouts.div2k import DIV2K
 from relit.errors import ConfigurationError
+
+_NAMED = 5
 
 
 class Published(NamedTuple):
@@ -34,7 +37,8 @@ def fetch_div2k(layout: DIV2K, root: Path, progress: bool) -> tuple[Path, str]:
     """The folder ``DIV2K_384``, and what to know about it, if it was not there but is made now.
 
     Then it holds links to 384 of the photographs of ``DIV2K_train_HR``, drawn by a fixed key: which of them
-    CLIP-LIT's authors took, the archive does not tell. It is downloaded to ``root`` and unpacked if need be.
+    CLIP-LIT's authors took, the archive does not tell. It is downloaded to ``root`` and unpacked if need be;
+    where only a part is there, what is missing is told on the standard error stream, if ``progress``.
 
     Raises: :class:`ConfigurationError`, and what :func:`~relit.data.download.fetch` raises.
     """
@@ -43,7 +47,12 @@ def fetch_div2k(layout: DIV2K, root: Path, progress: bool) -> tuple[Path, str]:
     if same_name(home.absolute().name) == same_name(chosen):
         return home, ""
     beside = home.absolute().parent
-    if not home.is_dir() or len(photos_in(home)) < layout.folders[everything]:
+    missing = _missing(home, layout.folders[everything])
+    if missing:
+        if progress and home.is_dir():
+            more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+            named = ", ".join(missing[:_NAMED]) + more
+            print(f"{home}: lacks {named}, so the archive (3.5 GB) is taken", file=sys.stderr)
         archive = beside / f"{everything}.zip"
         fetch(DIV2K_TRAIN_HR.url, archive, DIV2K_TRAIN_HR.size, DIV2K_TRAIN_HR.md5, progress)
         extract(archive, beside, progress)
@@ -55,9 +64,8 @@ def fetch_div2k(layout: DIV2K, root: Path, progress: bool) -> tuple[Path, str]:
 
 def drawn(paths: Sequence[Path], count: int) -> list[Path]:
     """``count`` of ``paths``, in their order: a draw that depends on their names alone."""
-    chosen = set(
-        sorted(paths, key=lambda path: hashlib.blake2b(f"DIV2K {path.stem}".encode()).digest())[:count]
-    )
+    keys = {path: hashlib.blake2b(b"DIV2K " + os.fsencode(path.stem)).digest() for path in paths}
+    chosen = set(sorted(paths, key=keys.__getitem__)[:count])
     return [path for path in paths if path in chosen]
 
 
@@ -75,9 +83,14 @@ def link_folder(files: Sequence[Path], folder: Path) -> Path:
     return folder
 
 
+def _missing(home: Path, count: int) -> list[str]:
+    """Numbers of photographs that lack to ``count``; none where there are as many under other names."""
+    there = {path.stem for path in photos_in(home)} if home.is_dir() else set()
+    numbers = [f"{number:04}" for number in range(1, count + 1)]
+    return [number for number in numbers if number not in there] if len(there) < count else []
+
+
 def _home_or_none(layout: DIV2K, root: Path) -> Path | None:
-    if root.exists() and not root.is_dir():
-        raise ConfigurationError(f"{root}: is not a folder: name the one that DIV2K is to go to")
     try:
         return layout.home(root)
     except ConfigurationError:

@@ -202,7 +202,7 @@ def _broken_connections() -> Iterator[None]:
 def _check_inside(archive: Path, member: zipfile.ZipInfo) -> None:
     name = PurePosixPath(member.filename)
     is_link = stat.S_ISLNK(member.external_attr >> 16)
-    if is_link or name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+    if is_link or name.is_absolute() or ".." in name.parts or not name.parts or ":" in name.parts[0]:
         raise ConfigurationError(
             f"{archive}: {member.filename!r} would be written outside of the folder, so nothing is unpacked: "
             "this is not the published file"

@@ -56,6 +56,14 @@ def list_photos(folder: Path | str | None, key: str) -> list[Path]:
     return paths
 
 
+def list_folders(folders: str | list[str] | None, root: str | None, key: str) -> list[Path]:
+    """:func:`list_photos` of one folder or several, those with relative names below ``root``."""
+    start = Path(root or "").expanduser()
+    named = folders if isinstance(folders, list) else [folders]
+    rooted = [start / Path(folder).expanduser() if folder else None for folder in named or [None]]
+    return [path for folder in rooted for path in list_photos(folder, key)]
+
+
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """File names without extension; with it where two would be the same, with the folder if still so."""
     names = [path.stem for path in paths]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from relit.data.duplicates import originals
 from relit.data.left_out import leave_out
 from relit.data.rows import Finding, Row, Split
 
@@ -13,43 +15,52 @@ _LATER: dict[Split, tuple[Split, ...]] = {"train": ("val", "test"), "val": ("tes
 _NAMED = 5
 
 
-def leaking(rows: Sequence[Row]) -> list[Row]:
-    """Training and validation rows whose scene is in the test split, training rows also in validation's."""
-    scenes = {(row.split, row.scene) for row in rows}
-    return [row for row in rows if any((later, row.scene) in scenes for later in _LATER[row.split])]
+class Leak(NamedTuple):
+    """A row that shows a scene of a later split, and how that is known."""
+
+    row: Row
+    reason: str
 
 
-def without_leaks(rows: Sequence[Row], key: str, strict: bool) -> list[Row]:
-    """``rows`` without :func:`leaking` ones; one warning, or an error where ``strict``, names them."""
-    leaks = leaking(rows)
-    problems = [f"{row.input.name} (scene {row.scene})" for row in leaks]
-    leave_out(key, "show scenes of a later split", problems, len(rows), strict)
-    gone = set(leaks)
-    return [row for row in rows if row not in gone]
+def leaks(rows: Sequence[Row], original: Mapping[Path, Path]) -> list[Leak]:
+    """Rows that show a scene of a later split, by its name or because a file is the same as one there.
 
-
-def leak_findings(rows: Sequence[Row], original: Mapping[Path, Path]) -> list[Finding]:
-    """Rows that show a scene of a later split, by its name or because a file is a copy of one there.
+    Training comes before validation, and that before test.
 
     Args:
         rows: of all splits.
         original: from :func:`~relit.data.duplicates.originals`, of all their files.
     """
     scenes = {(row.split, row.scene) for row in rows}
-    copied = {(row.split, content): path for row in rows for path, content in _contents(row, original)}
-    findings = []
+    shown = {(row.split, content): path for row in rows for path, content in _contents(row, original)}
+    found = []
     for row in rows:
         for later in _LATER[row.split]:
-            copies = [copied.get((later, content)) for _, content in _contents(row, original)]
-            of = next((path for path in copies if path), None)
+            same = [shown.get((later, content)) for _, content in _contents(row, original)]
+            of = next((path for path in same if path), None)
             if (later, row.scene) in scenes:
-                message = f"scene {row.scene} is in the {later} split, too"
+                found.append(Leak(row, f"scene {row.scene} is in the {later} split, too"))
             elif of is not None:
-                message = f"it or its reference is a copy of {of.parent.name}/{of.name} in the {later} split"
+                what = f"{of.parent.name}/{of.name} in the {later} split"
+                found.append(Leak(row, f"it or its reference is the same as {what}"))
             else:
                 continue
-            findings.append(Finding("leak", str(row.input), message))
-    return findings
+            break
+    return found
+
+
+def without_leaks(rows: Sequence[Row], key: str, strict: bool) -> list[Row]:
+    """``rows`` without :func:`leaks`; one warning, or an error where ``strict``, names them."""
+    found = leaks(rows, originals(file for row in rows for file in row.files))
+    problems = [f"{leak.row.input.name} ({leak.reason})" for leak in found]
+    leave_out(key, "show scenes of a later split", problems, len(rows), strict)
+    gone = {leak.row for leak in found}
+    return [row for row in rows if row not in gone]
+
+
+def leak_findings(rows: Sequence[Row], original: Mapping[Path, Path]) -> list[Finding]:
+    """:func:`leaks` as findings."""
+    return [Finding("leak", str(leak.row.input), leak.reason) for leak in leaks(rows, original)]
 
 
 def cross_leaks(
@@ -87,6 +98,5 @@ def named_scenes(scenes: Sequence[str]) -> str:
 
 
 def _contents(row: Row, original: Mapping[Path, Path]) -> list[tuple[Path, Path]]:
-    """Those files of a row that have copies, each with what it is a copy of."""
-    files = [path for path in (row.input, row.reference) if path is not None]
-    return [(path, original[path]) for path in files if path in original]
+    """The files of a row, each with the first of those that have the same content."""
+    return [(path, original.get(path, path)) for path in row.files]

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from relit.atomic import atomic_write
+from relit.atomic import atomic_write, check_writable
 from relit.data.rows import SPLITS, Row
 from relit.errors import ConfigurationError
 
@@ -59,7 +59,8 @@ def write_manifest(path: Path | str, rows: Iterable[Row]) -> None:
             be moved together; others are written as absolute paths.
         rows: with relative paths from the working directory, as everywhere.
 
-    Raises: :class:`ConfigurationError` for another ending or for a file name that is no Unicode text.
+    Raises: :class:`ConfigurationError` for another ending or for a file name that is no Unicode text: it
+        names the row, counted from 1.
     """
     path = Path(path)
     folder = _absolute(path.parent)
@@ -73,19 +74,32 @@ def write_manifest(path: Path | str, rows: Iterable[Row]) -> None:
         )
         for row in rows
     ]
-    try:
-        content = _parquet(table) if _is_parquet(path) else _csv(table)
-    except UnicodeEncodeError as error:
-        raise ConfigurationError(
-            f"{path}: cannot hold {error.object[:200]!r}, which is no Unicode text: rename it"
-        ) from error
-    atomic_write(path, content)
+    _check_texts(path, table)
+    atomic_write(path, _parquet(table) if _is_parquet(path) else _csv(table))
 
 
-def check_writable(path: Path) -> None:
-    """Raise, before long work that ends in a manifest, what :func:`write_manifest` would raise after it."""
+def check_manifest(path: Path, rows: Sequence[Row] = ()) -> None:
+    """Raise, before long work that ends in a manifest, what :func:`write_manifest` would raise after it.
+
+    Args:
+        path: the manifest.
+        rows: those that are known already.
+    """
     if _is_parquet(path):
         _pyarrow()
+    check_writable(path)
+    _check_texts(path, [[str(file) for file in row.files] for row in rows])
+
+
+def _check_texts(path: Path, table: Iterable[Sequence[str]]) -> None:
+    for number, cells in enumerate(table, start=1):
+        for cell in cells:
+            try:
+                cell.encode()
+            except UnicodeEncodeError as error:
+                raise ConfigurationError(
+                    f"{path}, row {number}: cannot hold {cell!r}, which is no Unicode text: rename the file"
+                ) from error
 
 
 def _is_parquet(path: Path) -> bool:

@@ -18,18 +18,20 @@ from relit.data.leaks import without_leaks
 from relit.data.left_out import leave_out
 from relit.data.manifest import read_manifest
 from relit.data.reader import Resize
-from relit.data.rows import Row, Split
+from relit.data.resized import resized_to
+from relit.data.rows import SPLITS, Row, Split
 from relit.data.sampling import permuted_index
 from relit.data.sets import Pairs, PairSet
 from relit.data.symmetries import turned
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
+from relit.protocols import RGB8
 
 
 class PairSplits(NamedTuple):
     """The pairs of a data set by what they are for."""
 
-    train: Pairs
+    train: Pairs | None
     val: Pairs | None
     test: Pairs | None
 
@@ -66,11 +68,11 @@ class PairedPhotos(PhotoData):
             validate on, where the data set has no validation split.
 
     Attributes:
-        train: the training pairs, after :meth:`setup`.
+        train: the training pairs or None, after :meth:`setup`.
     """
 
-    contents = ("train", "test", "validation")
-    train: Pairs
+    contents = ("train", *PhotoData.contents)
+    train: Pairs | None
     test: Pairs | None
     validation: Pairs | None
 
@@ -90,7 +92,20 @@ class PairedPhotos(PhotoData):
 
     def positions(self) -> PairedPositions:
         """A crop of a pair at each position."""
-        return PairedPositions(self.train, self.crop, self.seed)
+        return PairedPositions(self.to_train_on(), self.crop, self.seed)
+
+    def to_train_on(self) -> Pairs:
+        """The training pairs.
+
+        Raises: :class:`ConfigurationError` when there are none.
+        """
+        if self.train is None:
+            raise ConfigurationError("data: no pair to train on; name a data set that has some")
+        return self.train
+
+    def training_names(self) -> list[str]:
+        """Those of the training pairs."""
+        return list(self.to_train_on().names)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Flip and turn training pairs, where they are used: each by a draw of its position."""
@@ -129,7 +144,8 @@ class LayoutPairs(PairedPhotos):
         cache_dir: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(**{"protocol": layout.protocol if layout else "rgb8", **options})
+        protocol = RGB8.name if layout is None else layout.protocol
+        super().__init__(**{"protocol": protocol, **options})
         if long_side is not None:
             check_least(long_side=(long_side, self.crop))
         if layout is None and manifest is None:
@@ -143,37 +159,53 @@ class LayoutPairs(PairedPhotos):
     def load(self) -> PairSplits:
         """List, and leave out with a warning what is unusable: by its header, its name or its scene.
 
-        Raises: :class:`ConfigurationError` when the data set is not there or no training pair is left.
+        Raises: :class:`ConfigurationError` when the data set is not there or no pair is left.
         """
         key = "data.root" if self.manifest is None else "data.manifest"
-        rows = without_leaks(self._listed(key), key, self.strict)
-        split = {name: [row for row in rows if row.split == name] for name in ("train", "val", "test")}
-        if not split["val"] and self.held_out:
+        rows = without_leaks(self._with_references(self._listed(key), key), key, self.strict)
+        split = {name: [row for row in rows if row.split == name] for name in SPLITS}
+        if self.held_out:
+            if split["val"]:
+                raise ConfigurationError(
+                    f"data.held_out={self.held_out}: the data set has a validation split; use data.held_out=0"
+                )
             split["train"], split["val"] = hold_out_scenes(split["train"], self.held_out, self.seed)
-        train = self._pairs(split["train"], "train", key)
-        if train is None:
-            raise ConfigurationError(f"{key}: no training pair in {self.manifest or self.root}")
         return PairSplits(
-            train, self._pairs(split["val"], "val", key), self._pairs(split["test"], "test", key)
+            self._pairs(split["train"], "train", key),
+            self._pairs(split["val"], "val", key),
+            self._pairs(split["test"], "test", key),
         )
 
     def _listed(self, key: str) -> list[Row]:
         if self.manifest is not None:
             return read_manifest(Path(self.root or "").expanduser() / Path(self.manifest).expanduser())
         assert self.layout is not None
-        listing = self.layout.list(self.root or ".")
+        home = self.layout.home(self.root or ".")
+        listing = self.layout.list(home)
+        self.as_published = self.layout.is_complete(home, listing.rows, "test") and not resized_to(home)
         problems = [
             f"{Path(finding.where).name} ({finding.message})" for finding in listing.findings if finding.fault
         ]
-        leave_out(key, "are missing or unmatched", problems, len(listing.rows) + len(problems), self.strict)
+        total = len(listing.rows) + len(problems)
+        leave_out(key, "or their folders are missing or unmatched", problems, total, self.strict)
         return listing.rows
+
+    def _with_references(self, rows: Sequence[Row], key: str) -> list[Row]:
+        """Without rows to learn from or to validate on that say nothing about what is right."""
+        blind = [row for row in rows if row.reference is None and row.split != "test"]
+        names = [row.input.name for row in blind]
+        leave_out(key, "to train or validate on have no reference", names, len(rows), self.strict)
+        gone = set(blind)
+        return [row for row in rows if row not in gone]
 
     def _pairs(self, rows: Sequence[Row], split: Split, key: str) -> PairSet | None:
         if not rows:
             return None
         chosen = rows if split == "train" else counted_once(rows, key)
         pairs = PairSet(chosen, self._train_reader if split == "train" else self._test_reader, key)
-        pairs.verify(self.strict, decode=False)
+        usable = pairs.verify(self.strict, decode=False)
+        if split == "test":
+            self.as_published = self.as_published and usable
         return pairs
 
 

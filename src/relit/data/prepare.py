@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from inspect import cleandoc
 from pathlib import Path
@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 from relit.data.copies import Copies, copy_reduced
 from relit.data.div2k_archive import fetch_div2k
-from relit.data.files import is_photo
 from relit.data.layouts.div2k import DIV2K
 from relit.data.layouts.flat import FlatLayout
-from relit.data.layouts.layout import Layout, find_folder
-from relit.data.layouts.sice import SICE
-from relit.data.manifest import check_writable, write_manifest
+from relit.data.layouts.layout import Layout
+from relit.data.manifest import check_manifest, write_manifest
+from relit.data.resized import mark_resized
 from relit.data.rows import Finding, Row
 from relit.errors import ConfigurationError
 
@@ -52,22 +51,29 @@ def prepare(
     Args:
         layout: which data set.
         root: the folder that holds it.
-        long_side: reduced copies of it, with this long side in pixels, go to ``<root>/<name>_<long_side>``,
-            laid out as the data set is, and the manifest lists them.
-        manifest: the file to write; by default ``<name>.csv`` or ``<name>_<long_side>.csv`` in ``root``.
+        long_side: reduced copies of it, with this long side in pixels, go to ``<root>/<name>_<long_side>px``,
+            laid out as the data set is and marked as of :mod:`~relit.data.resized`, and the manifest lists
+            them.
+        manifest: the file to write; by default ``<name>.csv`` or ``<name>_<long_side>px.csv`` in ``root``.
         progress: whether bars on the standard error stream tell how far this is, where that is a terminal.
 
     Raises:
-        ConfigurationError: the data set is not there; the message says where it is to be had.
+        ConfigurationError: the data set is not there, and the message says where it is to be had; or the
+            manifest can't hold the name of a file.
+        OSError: the manifest can't be written; found before the copies are made.
         DownloadFailed: DIV2K can't be downloaded.
         DiskFull: there is not room for the files.
     """
     root = Path(root).expanduser()
-    name = layout.name if long_side is None else f"{layout.name}_{long_side}"
-    default = "div2k_384.csv" if name == DIV2K.name else f"{name}.csv"
-    path = Path(manifest).expanduser() if manifest else root / default
-    check_writable(path)
-    note = ""
+    if root.exists() and not root.is_dir():
+        raise ConfigurationError(
+            f"{root}: is not a folder: name the one that {layout.title} is in or goes to"
+        )
+    # With the unit no disk takes it for a published folder, such as DIV2K_384 or BAID_380.
+    name = layout.name if long_side is None else f"{layout.name}_{long_side}px"
+    path = Path(manifest).expanduser() if manifest else root / f"{name}.csv"
+    check_manifest(path)
+    layout, note = layout.in_manifest()
     if isinstance(layout, DIV2K):
         home, note = fetch_div2k(layout, root, progress)
     else:
@@ -76,11 +82,14 @@ def prepare(
     rows, copies = listing.rows, None
     if not rows:
         raise ConfigurationError(f"{home}: has no usable photograph: ask relit data verify {layout.name} why")
+    check_manifest(path, rows)
     if long_side is not None:
         # One folder of photographs is known by its name.
         folder = root / name / (home.absolute().name if isinstance(layout, FlatLayout) else "")
-        copies = copy_reduced(_files(layout, home, rows), home, folder, long_side, progress)
-        rows = _copied(rows, copies.paths)
+        mark_resized(root / name, layout.name, long_side)
+        files = layout.files(home, rows)
+        copies = copy_reduced(files, home, folder, long_side, layout.whole, progress)
+        rows = _copied(rows, copies)
     write_manifest(path, rows)
     return Prepared(path, rows, [one for one in listing.findings if one.fault], root / name, copies, note)
 
@@ -102,18 +111,14 @@ def find_home(layout: Layout, root: Path | str) -> Path:
         raise ConfigurationError("\n".join(lines)) from error
 
 
-def _files(layout: Layout, home: Path, rows: Sequence[Row]) -> list[Path]:
-    """Those of the rows; of SICE all, because under, over and middle are counted in whole brackets."""
-    if isinstance(layout, SICE):
-        folders = [find_folder(home, name) for name in (*layout.marks, "Label")]
-        return sorted(path for folder in folders for path in folder.rglob("*") if is_photo(path))
-    return [path for row in rows for path in (row.input, row.reference) if path is not None]
-
-
-def _copied(rows: Sequence[Row], paths: Mapping[Path, Path]) -> list[Row]:
-    """Rows of copies, where input and reference both have one."""
+def _copied(rows: Sequence[Row], copies: Copies) -> list[Row]:
+    """Rows of copies, but for those of which a file could not be copied."""
     return [
-        replace(row, input=paths[row.input], reference=row.reference and paths[row.reference])
+        replace(
+            row,
+            input=copies.paths[row.input],
+            reference=None if row.reference is None else copies.paths[row.reference],
+        )
         for row in rows
-        if row.input in paths and (row.reference is None or row.reference in paths)
+        if not any(path in copies.failed for path in row.files)
     ]

@@ -28,6 +28,11 @@ class Row:
     label: str
     scene: str
 
+    @property
+    def files(self) -> list[Path]:
+        """Input and, where there is one, reference."""
+        return [self.input] if self.reference is None else [self.input, self.reference]
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from relit.data.decoding import UnreadablePhoto, header_size
+from relit.data.decoding import UnreadablePhoto, UnusablePhoto, header_size
 from relit.data.files import unique_names
 from relit.data.left_out import in_threads, leave_out
 from relit.data.photo import resize_photo
 from relit.data.reader import PhotoReader
 from relit.data.rows import Row
 from relit.data.sizes import size_mismatch
-from relit.errors import ConfigurationError
 
 
 class Pair(TypedDict):
@@ -30,16 +29,10 @@ class Pair(TypedDict):
     label: NotRequired[str]
 
 
-class UnequalSizes(ConfigurationError):  # noqa: N818 (says what is wrong, not that something is)
+class UnequalSizes(UnusablePhoto):
     """An input and a reference that cannot be compared: ``path`` of the input and the ``reason``."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path} cannot be compared ({self.reason}): replace or remove the pair"
+    says = "{path} cannot be compared ({reason}): replace or remove the pair"
 
 
 class Photos(Protocol):
@@ -136,7 +129,7 @@ class PairSet(Dataset[Pair]):
 
     Attributes:
         names: the inputs' file names without extension, longer where two would be the same; an input with
-            several references has the folder of each in its names.
+            several references has the folder of each in its names; what is still the same is numbered.
     """
 
     def __init__(self, rows: Sequence[Row], reader: PhotoReader, key: str = "pairs") -> None:
@@ -158,13 +151,15 @@ class PairSet(Dataset[Pair]):
             pair["reference"] = resize_photo(reference, (height, width))
         return pair
 
-    def verify(self, strict: bool = False, decode: bool = True) -> None:
+    def verify(self, strict: bool = False, decode: bool = True) -> bool:
         """Look at every pair once, in threads, and leave out those that cannot be read or compared.
 
         Args:
             strict: whether leaving one out is an error.
             decode: whether whole photographs are read; otherwise their headers and ends, which takes a
                 hundredth of the time and misses damage in between.
+
+        Returns: whether all of them can be used.
         """
 
         def problem(index: int) -> str | None:
@@ -174,7 +169,7 @@ class PairSet(Dataset[Pair]):
                 _check_sizes(row.input, sizes[0], sizes[-1])
                 if decode:
                     self[index]
-            except (UnreadablePhoto, UnequalSizes) as error:
+            except UnusablePhoto as error:
                 return f"{error.path.name} ({error.reason})"
             return None
 
@@ -183,6 +178,7 @@ class PairSet(Dataset[Pair]):
         leave_out(self.key, "cannot be read or compared", found, len(self), strict)
         self.rows = [row for row, one in zip(self.rows, problems, strict=True) if one is None]
         self.names = _pair_names(self.rows)
+        return not found
 
 
 class MemoryPhotoSet(Dataset[Tensor]):
@@ -233,11 +229,16 @@ class MemoryPairSet(Dataset[Pair]):
 
 def _pair_names(rows: Sequence[Row]) -> list[str]:
     times = Counter(row.input for row in rows)
-    names = dict(zip(times, unique_names(list(times)), strict=True))
-    return [
-        names[row.input] + (f" {row.reference.parent.name}" if row.reference and times[row.input] > 1 else "")
+    short = dict(zip(times, unique_names(list(times)), strict=True))
+    names = [
+        short[row.input] + (f" {row.reference.parent.name}" if row.reference and times[row.input] > 1 else "")
         for row in rows
     ]
+    again: Counter[str] = Counter()
+    for place, name in enumerate(names):
+        again[name] += 1
+        names[place] += f" {again[name]}" if again[name] > 1 else ""
+    return names
 
 
 def _check_sizes(path: Path, source: tuple[int, int], target: tuple[int, int]) -> None:

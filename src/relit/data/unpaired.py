@@ -11,10 +11,13 @@ from torch.utils.data import Dataset
 
 from relit.data.datamodule import PhotoData, check_least, photo_reader
 from relit.data.duplicates import counted_once
-from relit.data.files import list_photos, match
+from relit.data.files import list_folders, match
+from relit.data.layouts import LAYOUTS
+from relit.data.leaks import without_leaks
 from relit.data.left_out import leave_out
 from relit.data.manifest import read_manifest
 from relit.data.reader import Resize
+from relit.data.resized import resized_to
 from relit.data.rows import Row, Split
 from relit.data.sampling import permuted_index
 from relit.data.sets import Pairs, PairSet, Photos, PhotoSet
@@ -61,7 +64,7 @@ class UnpairedPhotos(PhotoData):
         backlit, well_lit: the training photographs, after :meth:`setup`.
     """
 
-    contents = ("backlit", "well_lit", "test", "validation")
+    contents = ("backlit", "well_lit", *PhotoData.contents)
     backlit: Photos
     well_lit: Photos
     test: Pairs | None
@@ -89,6 +92,10 @@ class UnpairedPhotos(PhotoData):
     def positions(self) -> UnpairedPositions:
         """An index into either set at each position, and the backlit photograph if ``images``."""
         return UnpairedPositions(self.backlit, self.well_lit, self.images, self.seed)
+
+    def training_names(self) -> list[str]:
+        """Those of the backlit photographs, then those of the well-lit ones."""
+        return [*self.backlit.names, *self.well_lit.names]
 
     def _set_apart(self, backlit: Photos, well_lit: Photos, pairs: Pairs | None) -> None:
         """Hold out what is validated on: pairs of their own go before held-out backlit photographs."""
@@ -152,28 +159,46 @@ class FolderPhotos(UnpairedPhotos):
     def load(self) -> tuple[Photos, Photos, Pairs | None]:
         """Decode every photograph once; :class:`ConfigurationError` for what cannot be used."""
         # Everything is listed before anything is decoded, so that a wrong path is found at once.
-        rows = self._listed() if self.manifest is None else read_manifest(self._rooted(self.manifest))
+        if self.manifest is None:
+            rows = self._listed()
+            self._say_what_is_tested_on_too(rows)
+            self.as_published = _is_published(self._protocol.name, _tested(rows))
+        else:
+            rows = without_leaks(read_manifest(self._rooted(self.manifest)), "data.manifest", self.strict)
         lights: dict[str, list[Path]] = {"backlit": [], "well_lit": []}
         for row in rows:
             if row.split == "train":
                 lights["well_lit" if row.label == "well_lit" else "backlit"].append(row.input)
         test, self._val_pairs = self._pairs(rows, "test"), self._pairs(rows, "val")
         photos = {name: self._photos(paths, f"data.{name}") for name, paths in lights.items()}
-        for pairs in (test, self._val_pairs):
-            if pairs is not None:
-                pairs.verify(self.strict)
+        if self._val_pairs is not None:
+            self._val_pairs.verify(self.strict)
+        if test is not None:
+            self.as_published = test.verify(self.strict) and self.as_published
         return photos["backlit"], photos["well_lit"], test
 
     def load_validation(self) -> Pairs | None:
         """The validation pairs, listed and decoded by :meth:`load`."""
         return self._val_pairs
 
+    def _say_what_is_tested_on_too(self, rows: list[Row]) -> None:
+        """To enhance the photographs learned from is a fair use; to quote figures on them is not."""
+        trained = {row.input for row in rows if row.split == "train"}
+        tested = _tested(rows)
+        both = [path for path in tested if path in trained]
+        if both:
+            warnings.warn(
+                f"data.test_input: {len(both)} of {len(tested)} photographs are trained on, too, such as "
+                f"{both[0].name}: figures on them flatter",
+                stacklevel=2,
+            )
+
     def _listed(self) -> list[Row]:
         """The rows of all folders."""
         rows = [
             Row(path, None, "train", label, str(path))
             for label, folders in self.folders.items()
-            for path in self._list(folders, f"data.{label}")
+            for path in list_folders(folders, self.root, f"data.{label}")
         ]
         return rows + self._listed_pairs("test") + self._listed_pairs("val")
 
@@ -186,10 +211,10 @@ class FolderPhotos(UnpairedPhotos):
                     f"{reference_key} is set but {key} is not: name the folder of the inputs with {key}=DIR"
                 )
             return []
-        inputs = self._list(source, key)
+        inputs = list_folders(source, self.root, key)
         if target is None:
             return [Row(path, None, split, "backlit", str(path)) for path in inputs]
-        references = self._list(target, reference_key)
+        references = list_folders(target, self.root, reference_key)
         found = match(inputs, references)
         if not found.pairs:
             raise ConfigurationError(
@@ -202,11 +227,6 @@ class FolderPhotos(UnpairedPhotos):
         total = len(inputs) + len(references)
         leave_out(f"{key} and {reference_key}", "do not match one to one", problems, total, self.strict)
         return [Row(path, reference, split, "backlit", str(path)) for path, reference in found.pairs]
-
-    def _list(self, folders: str | list[str] | None, key: str) -> list[Path]:
-        named = folders if isinstance(folders, list) else [folders]
-        rooted = [self._rooted(folder) if folder else None for folder in named or [None]]
-        return [path for folder in rooted for path in list_photos(folder, key)]
 
     def _rooted(self, path: str) -> Path:
         return Path(self.root or "").expanduser() / Path(path).expanduser()
@@ -231,3 +251,17 @@ class FolderPhotos(UnpairedPhotos):
                 stacklevel=2,
             )
         return photos
+
+
+def _tested(rows: list[Row]) -> list[Path]:
+    return list(dict.fromkeys(row.input for row in rows if row.split == "test"))
+
+
+def _is_published(protocol: str, tested: list[Path]) -> bool:
+    """Whether so many photographs are tested on as the data set of this name has, at their own size."""
+    layout = LAYOUTS.get(protocol)
+    return (
+        layout is not None
+        and len(tested) == layout.counts.get("test")
+        and not any(resized_to(folder) for folder in {path.parent for path in tested})
+    )

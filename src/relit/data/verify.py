@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from relit.data.condition import Condition, conditions
 from relit.data.duplicates import duplicate_findings, originals
 from relit.data.layouts.layout import Layout
 from relit.data.leaks import cross_leaks, leak_findings, named_scenes
+from relit.data.resized import resized_to
 from relit.data.rows import SPLITS, Finding, Listing, Row, Split
 from relit.data.sizes import size_mismatch
 
@@ -90,13 +91,16 @@ def verify(
     others = [(other, other.list(place).rows) for other, place in against]
     rows = listing.rows
     counts = _counts(rows, layout, home)
-    condition = conditions(_files(rows), deep, progress)
+    files = layout.files(home, rows)
+    condition = conditions(files, deep, progress)
     readable = [path for path, found in condition.items() if not isinstance(found, str)]
-    original = originals([*readable, *_files(row for _, other in others for row in other)])
+    original = originals([*readable, *(path for _, other in others for row in other for path in row.files)])
     findings = [
         *listing.findings,
         *_count_findings(counts, listing),
-        *_unreadable_findings(condition),
+        *_name_findings(files),
+        *_unreadable_findings(condition, needed={path for row in rows for path in row.files}),
+        *_resized_findings(home),
         *_size_findings(rows, condition),
         *duplicate_findings(rows, original),
         *leak_findings(rows, original),
@@ -108,18 +112,9 @@ def verify(
     return Report(layout.name, layout.title, Path(root), home, counts, _merged(findings), deep)
 
 
-def _files(rows: Iterable[Row]) -> list[Path]:
-    """Inputs and references, each once."""
-    files = (path for row in rows for path in (row.input, row.reference) if path is not None)
-    return list(dict.fromkeys(files))
-
-
 def _counts(rows: Sequence[Row], layout: Layout, home: Path) -> dict[Split, Count]:
     published = layout.published(home)
-    found = {
-        split: len({row.input for row in rows if row.split == split and layout.counted(row)})
-        for split in SPLITS
-    }
+    found = {split: layout.found(rows, split) for split in SPLITS}
     return {
         split: Count(found[split], published.get(split))
         for split in SPLITS
@@ -139,10 +134,26 @@ def _count_findings(counts: Mapping[Split, Count], listing: Listing) -> Iterator
         yield Finding("count", split, message, fault=split != "train")
 
 
-def _unreadable_findings(condition: Mapping[Path, Condition]) -> Iterator[Finding]:
+def _name_findings(files: Iterable[Path]) -> Iterator[Finding]:
+    for path in files:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            message = "its name is no Unicode text: a manifest can't hold it, rename it"
+            yield Finding("name", str(path), message, fault=False)
+
+
+def _unreadable_findings(condition: Mapping[Path, Condition], needed: Container[Path]) -> Iterator[Finding]:
     for path, found in condition.items():
         if isinstance(found, str):
-            yield Finding("unreadable", str(path), found)
+            yield Finding("unreadable", str(path), found, fault=path in needed)
+
+
+def _resized_findings(home: Path) -> Iterator[Finding]:
+    long_side = resized_to(home)
+    if long_side is not None:
+        message = f"copies reduced to {long_side} pixels: figures compare with no published ones"
+        yield Finding("size", str(home), message, fault=False)
 
 
 def _size_findings(rows: Sequence[Row], condition: Mapping[Path, Condition]) -> Iterator[Finding]:

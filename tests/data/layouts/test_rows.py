@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from relit.data.layouts.backlit300 import Backlit300
 from relit.data.layouts.baid import BAID
 from relit.data.layouts.div2k import DIV2K
 from relit.data.layouts.fivek import fivek_scene
-from relit.data.layouts.layout import find_folder
+from relit.data.layouts.layout import Layout, find_folder
 from relit.data.layouts.lcdp import LCDP
 from relit.data.layouts.msec import MSEC
 from relit.data.layouts.pair_folders import PairFolders
@@ -26,8 +28,8 @@ from relit.errors import ConfigurationError
 PARTS = {"part1": 4, "part2": 3}
 
 
-def small_sice(reference: str = "middle") -> SICE:
-    return replicas.scaled(SICE(reference), brackets=PARTS, tested=2)
+def small_sice(reference: str = "middle", exposures: int = 7) -> SICE:
+    return replicas.small_sice(PARTS, reference, exposures)
 
 
 def clean(listing: Listing) -> list[Row]:
@@ -67,16 +69,13 @@ def test_baid_has_backlit_and_well_lit_photographs_to_train_on_and_pairs_to_test
     assert len({row.scene for row in rows}) == len(rows)
 
 
-def test_the_well_lit_photographs_of_baid_may_be_others_or_absent(tmp_path: Path) -> None:
-    replicas.baid(tmp_path)
-    for number in range(4):
-        replicas.put(tmp_path / "FiveK" / f"{number}.jpg")
-    rows = clean(BAID(references="FiveK").list(tmp_path))
-    assert Counter(row.label for row in rows if row.split == "train") == {"backlit": 3, "well_lit": 4}
-    assert BAID(references=str(tmp_path / "FiveK")).list(tmp_path).rows == rows
-    without = BAID(references="gone").list(tmp_path)
-    assert [row for row in without.rows if row.label == "well_lit"] == []
-    assert [(one.kind, one.fault) for one in without.findings] == [("missing", False)]
+def test_baid_without_well_lit_photographs_has_a_fault(tmp_path: Path) -> None:
+    shutil.rmtree(replicas.baid(tmp_path) / "DIV2K_384")
+    listing = BAID().list(tmp_path)
+    assert {row.label for row in listing.rows} == {"backlit"}
+    assert [(one.kind, one.where, one.fault) for one in listing.findings] == [
+        ("missing", str(tmp_path / "DIV2K_384"), True)
+    ]
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -140,16 +139,120 @@ def test_the_expert_of_msec_chooses_the_references_of_the_test_split(
     assert sum(row.split == "train" for row in rows) == 10
 
 
+@pytest.mark.parametrize("expert", "abde")
+def test_of_all_experts_of_msec_only_c_must_be_there(tmp_path: Path, expert: str) -> None:
+    testing = replicas.msec(tmp_path) / "MSEC/testing"
+    shutil.rmtree(testing / f"expert_{expert}_testing_set")
+    listing = MSEC("all").list(tmp_path)
+    assert sum(row.split == "test" for row in listing.rows) == 40
+    assert [(one.kind, one.fault) for one in listing.findings] == [("missing", False)]
+    assert [(one.kind, one.fault) for one in MSEC(expert).list(tmp_path).findings] == [("missing", True)]
+    shutil.rmtree(testing / "expert_c_testing_set")
+    assert [one.fault for one in MSEC("all").list(tmp_path).findings if "expert_c" in one.where] == [True]
+
+
+def test_the_exposures_of_one_photograph_are_one_scene_whatever_its_name(tmp_path: Path) -> None:
+    scenes = {"train": ("beach",), "val": ("IMG_12",), "test": ("a0301-x",)}
+    rows = clean(MSEC().list(replicas.msec(tmp_path, scenes)))
+    assert Counter((row.split, row.scene) for row in rows) == {
+        ("train", "beach"): 5,
+        ("val", "img_12"): 5,
+        ("test", "a0301"): 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("layout", "build", "one"),
+    [
+        (
+            replicas.scaled(LCDP(), counts={"test": 2}),
+            replicas.lcdp,
+            "lcdp_dataset/test-input/a0017-IMG_0005.png",
+        ),
+        (replicas.scaled(BAID(), counts={"test": 4}), replicas.baid, "BAID/test/resize_gt/0152.png"),
+        (replicas.scaled(SICEV2(), counts={"test": 4}), replicas.sice_v2, "SICEV2/test/low/23.JPG"),
+        (
+            replicas.scaled(Backlit300(), folders={"Backlit300": 3}),
+            replicas.backlit300,
+            "Backlit300/1.jpg",
+        ),
+        (
+            replicas.scaled(MSEC("all"), counts={"test": 10}),
+            replicas.msec,
+            f"MSEC/testing/expert_a_testing_set/{replicas.MSEC_SCENES['test'][0]}.jpg",
+        ),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_test_split_is_complete_until_a_photograph_is_gone(
+    tmp_path: Path, layout: Layout, build: Callable[[Path], Path], one: str
+) -> None:
+    home = layout.home(build(tmp_path))
+    assert layout.is_complete(home, layout.list(tmp_path).rows, "test")
+    assert not layout.is_complete(home, layout.list(tmp_path).rows, "val")
+    (tmp_path / one).unlink()
+    assert not layout.is_complete(home, layout.list(tmp_path).rows, "test")
+
+
+def test_the_test_split_of_sice_is_complete_with_both_photographs_of_all_its_scenes(tmp_path: Path) -> None:
+    layout = small_sice()
+    home = replicas.sice(tmp_path, PARTS) / "SICE"
+    rows = layout.list(home).rows
+    assert layout.is_complete(home, rows, "test")
+    assert not layout.is_complete(home, [row for row in rows if row.label == "over"], "test")
+    gone = min(layout.test_scenes)
+    assert not layout.is_complete(home, [row for row in rows if row.scene != gone], "test")
+    assert SICE().counts == {"test": 2 * SICE().tested}
+
+
 def test_the_inputs_of_a_sice_bracket_are_its_second_and_last_but_one_exposure(tmp_path: Path) -> None:
     # Ten and more exposures tell sorting by number from sorting by name.
     root = replicas.sice(tmp_path, PARTS, exposures=11)
-    rows = clean(small_sice().list(root))
+    rows = clean(small_sice(exposures=11).list(root))
     first = [row for row in rows if row.scene == "part1/1"]
     files = [(row.input.name, row.reference.name if row.reference else "", row.label) for row in first]
     assert files == [("2.JPG", "6.JPG", "under"), ("10.JPG", "6.JPG", "over")]
     assert [row.scene for row in rows[::2]] == [
         f"{part}/{number}" for part, count in PARTS.items() for number in range(1, count + 1)
     ]
+
+
+def test_of_two_middle_exposures_the_brighter_is_the_reference(tmp_path: Path) -> None:
+    root = replicas.sice(tmp_path, PARTS, exposures=8)
+    under, over, *_ = clean(small_sice(exposures=8).list(root))
+    assert [row.input.name for row in (under, over)] == ["2.JPG", "7.JPG"]
+    assert {row.reference.name for row in (under, over) if row.reference} == {"5.JPG"}
+
+
+@pytest.mark.parametrize("reference", ["middle", "label"])
+@pytest.mark.parametrize("how", ["gap", "twice"])
+def test_a_bracket_with_a_number_left_out_or_taken_twice_is_left_out(
+    tmp_path: Path, reference: str, how: str
+) -> None:
+    root = replicas.sice(tmp_path, PARTS)
+    bracket = root / "SICE/Dataset_Part1/2"
+    (bracket / "1.JPG").rename(bracket / ("9.JPG" if how == "gap" else "02.jpg"))
+    if how == "twice":
+        replicas.put(bracket / "1.JPG")
+    listing = small_sice(reference).list(root)
+    assert {row.scene for row in listing.rows} == {
+        f"{part}/{number}" for part, count in PARTS.items() for number in range(1, count + 1)
+    } - {"part1/2"}
+    assert {one.where for one in listing.findings if one.fault} == {str(bracket)}
+
+
+def test_sice_has_more_files_than_its_rows_and_links_to_brackets_are_followed(tmp_path: Path) -> None:
+    home = replicas.sice(tmp_path, PARTS) / "SICE"
+    (home / "Dataset_Part2/1").rename(tmp_path / "elsewhere")
+    (home / "Dataset_Part2/1").symlink_to(tmp_path / "elsewhere")
+    layout = small_sice()
+    files = layout.files(home, layout.list(home).rows)
+    assert len(files) == len(set(files)) == 7 * 7 + 7
+    assert home / "Dataset_Part2/1/6.JPG" in files
+    assert home / "Dataset_Part2/Label/1.PNG" in files
+    lcdp = LCDP()
+    rows = lcdp.list(replicas.lcdp(tmp_path)).rows
+    assert set(lcdp.files(lcdp.home(tmp_path), rows)) == {path for row in rows for path in row.files}
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -192,7 +295,7 @@ def test_the_test_scenes_of_sice_are_thirty_and_do_not_depend_on_what_is_there(t
 def test_a_bracket_in_which_an_input_would_be_the_reference_is_left_out(
     tmp_path: Path, exposures: int, reference: str, fault: bool, usable: bool
 ) -> None:
-    listing = small_sice(reference).list(replicas.sice(tmp_path, PARTS, exposures))
+    listing = small_sice(reference, exposures).list(replicas.sice(tmp_path, PARTS, exposures))
     assert len(listing.rows) == (14 if usable else 0)
     assert all(row.input != row.reference for row in listing.rows)
     kinds = Counter((finding.kind, finding.fault) for finding in listing.findings)

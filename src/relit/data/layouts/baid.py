@@ -7,18 +7,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from relit.data.layouts.layout import Counts, Layout, find_folder, pair_rows, single_rows
-from relit.data.rows import Finding, Listing, Row
+from relit.data.rows import Listing, Row
 
 
 @dataclass(frozen=True)
 class BAID(Layout):
-    """``BAID_380/resize_input`` to train on, ``BAID/test/resize_input, resize_gt`` to test on.
-
-    Attributes:
-        references: folder of well-lit photographs of other scenes, such as ``DIV2K_384`` or ``FiveK``.
-    """
-
-    references: str = "DIV2K_384"
+    """``BAID_380/resize_input, DIV2K_384`` to train on, ``BAID/test/resize_input, resize_gt`` to test on."""
 
     name = "baid"
     title = "BAID (CLIP-LIT's split)"
@@ -38,18 +32,10 @@ class BAID(Layout):
         inputs, references = (find_folder(home, f"BAID/test/resize_{kind}") for kind in ("input", "gt"))
         return (
             single_rows(find_folder(home, "BAID_380/resize_input"), "train", "backlit")
-            + self._well_lit(home)
+            + single_rows(find_folder(home, "DIV2K_384"), "train", "well_lit")
             + pair_rows(inputs, references, "test", "backlit", lambda path: f"test/{path.stem}")
         )
 
     def counted(self, row: Row) -> bool:
         """Backlit photographs: any number of well-lit ones will do."""
         return row.label == "backlit"
-
-    def _well_lit(self, home: Path) -> Listing:
-        folder = find_folder(home, str(Path(self.references).expanduser()))
-        if folder.is_dir():
-            return single_rows(folder, "train", "well_lit")
-        return Listing(
-            findings=[Finding("missing", str(folder), "no folder of well-lit references", fault=False)]
-        )

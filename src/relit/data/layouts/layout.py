@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,7 +27,7 @@ class Layout(ABC):
         protocol: the evaluation protocol that its test split is measured by.
         homes: folders below the root where the data set may lie; the first that holds a mark is taken.
         marks: paths below a home, of which one at least is there.
-        counts: input photographs by split, as published.
+        counts: input photographs by split, as published, where that is known.
         source: where the data set comes from.
         licence: under which terms, as far as they are published.
         notes: what a user should know before quoting figures on it.
@@ -85,6 +85,32 @@ class Layout(ABC):
     def counted(self, row: Row) -> bool:
         """Whether ``row`` is one of those that :attr:`counts` counts."""
         return True
+
+    def found(self, rows: Iterable[Row], split: Split) -> int:
+        """How many input photographs of ``split`` there are, copies of photographs included."""
+        return len({row.input for row in rows if row.split == split and self.counted(row)})
+
+    def is_complete(self, home: Path, rows: Iterable[Row], split: Split) -> bool:
+        """Whether ``split`` has as many input photographs as published: else figures on it are others.
+
+        Args:
+            home: of the data set.
+            rows: all that can be used, from :meth:`list`; copies of photographs are among the published ones.
+            split: one whose published size is not known is never complete.
+        """
+        return self.found(rows, split) == self.published(home).get(split)
+
+    def files(self, home: Path, rows: Iterable[Row]) -> Sequence[Path]:
+        """Every photograph of the data set, each once: those of ``rows``, and what else belongs to it."""
+        return list(dict.fromkeys(path for row in rows for path in row.files))
+
+    def whole(self, path: Path) -> Path:
+        """What can only be copied as a whole: the photograph ``path`` itself, or a folder that it is in."""
+        return path
+
+    def in_manifest(self) -> tuple[Layout, str]:
+        """The choice that a manifest holds, and what its user should know where it is not this one."""
+        return self, ""
 
 
 def existing_root(root: Path | str) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -55,8 +56,30 @@ class MSEC(Layout):
         listing = exposure_rows(home, "training", "GT_IMAGES", "train")
         listing += exposure_rows(home, "validation", "GT_IMAGES", "val")
         for expert in EXPERTS if self.expert == "all" else (self.expert,):
-            listing += exposure_rows(home, "testing", f"expert_{expert}_testing_set", "test")
+            listing += self._tested(home, expert)
         return listing
+
+    def is_complete(self, home: Path, rows: Iterable[Row], split: Split) -> bool:
+        """As for every data set, and in the test split with the reference of each expert asked for."""
+        rows = list(rows)
+        pairs = {(row.input, row.reference) for row in rows if row.split == split}
+        experts = len(EXPERTS) if self.expert == "all" and split == "test" else 1
+        return super().is_complete(home, rows, split) and len(pairs) == experts * self.found(rows, split)
+
+    def in_manifest(self) -> tuple[Layout, str]:
+        """One reference for each photograph: of expert C, where all were asked for."""
+        if self.expert != "all":
+            return self, ""
+        return replace(self, expert="c"), "references of the test split are those of expert C alone"
+
+    def _tested(self, home: Path, expert: str) -> Listing:
+        """Rows of the test split; of all experts' folders, only that of expert C must be there."""
+        references = f"expert_{expert}_testing_set"
+        folder = find_folder(home, f"testing/{references}")
+        if self.expert == "all" and expert != "c" and missing_folders(folder, split="test"):
+            message = f"no references of expert {expert.upper()}: most figures are of expert C"
+            return Listing(findings=[Finding("missing", str(folder), message, fault=False)])
+        return exposure_rows(home, "testing", references, "test")
 
 
 def exposure_rows(home: Path, folder: str, references: str, split: Split) -> Listing:
@@ -77,7 +100,7 @@ def exposure_rows(home: Path, folder: str, references: str, split: Split) -> Lis
             message = f"does not end in an exposure, one of _{', _'.join(_LABELS)}"
             listing.findings.append(Finding("name", str(path), message))
         elif len(found) == 1:
-            listing.rows.append(Row(path, found[0], split, label, fivek_scene(path)))
+            listing.rows.append(Row(path, found[0], split, label, fivek_scene(found[0])))
         else:
             message = f"{len(found) or 'no'} references in {targets.name}"
             listing.findings.append(Finding("unmatched", str(path), message))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +20,10 @@ from relit.errors import ConfigurationError
 class SICE(Layout):
     """``Dataset_Part1/<id>/N.JPG`` and ``Dataset_Part2/<id>/N.JPG``, and ``Label/<id>`` in either part.
 
-    The second and the last but one exposure are the inputs. No split of the brackets is published: 30 scenes,
-    drawn once for all from the published numbers, are the test split here, and figures on them compare with
-    no published ones.
+    The second and the last but one exposure are the inputs. Where a number is left out or taken twice, they
+    might be others, and the bracket is left out. No split of the brackets is published: 30 scenes, drawn once
+    for all from the published numbers, are the test split here, and figures on them compare with no published
+    ones.
 
     Attributes:
         reference: ``middle``, the exposure in the middle of the bracket (the brighter of two), or ``label``,
@@ -36,12 +37,17 @@ class SICE(Layout):
     protocol = "sice"
     homes = ("SICE",)
     marks = ("Dataset_Part1", "Dataset_Part2")
-    counts: ClassVar[Counts] = {}
+    counts: ClassVar[Counts] = {"test": 60}
     source = "https://github.com/csjcai/SICE"
     licence = "not stated"
-    notes = "the split is ours: figures on its test scenes compare with no published ones"
+    notes = (
+        "589 brackets of 4,413 photographs, and a fused one of each; the split is ours: figures on its 30 "
+        "test scenes compare with no published ones"
+    )
     brackets: ClassVar[Mapping[str, int]] = {"part1": 360, "part2": 229}
     """How many brackets each part has; they are numbered from 1."""
+    photographs: ClassVar[int] = 4413
+    """How many photographs are in all brackets."""
     tested: ClassVar[int] = 30
     """How many of them are the test split."""
 
@@ -62,49 +68,77 @@ class SICE(Layout):
         listing = Listing()
         for part in self.brackets:
             listing += self._part(home, part)
+        listing.findings += self._count_findings(home)
         return listing
 
+    def files(self, home: Path, rows: Iterable[Row]) -> Sequence[Path]:
+        """Every exposure and every label, because under, over and middle are counted in whole brackets."""
+        files = [*super().files(home, rows)]
+        for part in self.brackets:
+            folder = _part_folder(home, part)
+            folders = [*_brackets(folder).values(), _label_folder(home, part, folder)]
+            files += [path for folder in folders if folder.is_dir() for path in photos_in(folder)]
+        return list(dict.fromkeys(files))
+
+    def whole(self, path: Path) -> Path:
+        """The bracket that an exposure is of: with one less, the others would be numbered otherwise."""
+        return path.parent if path.parent.name.isdecimal() else path
+
+    def _count_findings(self, home: Path) -> list[Finding]:
+        brackets = [path for part in self.brackets for path in _brackets(_part_folder(home, part)).values()]
+        found, count = sum(len(photos_in(path)) for path in brackets), sum(self.brackets.values())
+        if (found, len(brackets)) == (self.photographs, count):
+            return []
+        published = f"{self.photographs:,} in {count:,}"
+        message = f"{found:,} photographs in {len(brackets):,} brackets instead of {published}"
+        return [Finding("count", str(home), message, fault=False)]
+
     def _part(self, home: Path, part: str) -> Listing:
-        folder = find_folder(home, f"Dataset_{part.capitalize()}")
+        folder = _part_folder(home, part)
         if not folder.is_dir():
             return Listing(findings=[Finding("missing", str(folder), "folder of brackets does not exist")])
-        labels: Mapping[int, list[Path]] = {}
-        if self.reference == "label":
-            fused = _label_folder(home, part, folder)
-            if not fused.is_dir():
-                return Listing(
-                    findings=[Finding("missing", str(fused), "folder of references does not exist")]
-                )
-            labels = _numbered(photos_in(fused))
-        found = {int(path.name): path for path in sorted(folder.iterdir()) if _is_bracket(path)}
+        fused = _label_folder(home, part, folder)
+        labels = _numbered(photos_in(fused)) if fused.is_dir() else {}
         listing = Listing()
+        if not labels:
+            message = "no folder of references, or none in it"
+            listing.findings.append(Finding("missing", str(fused), message, fault=self.reference == "label"))
+        found = _brackets(folder)
         for number in sorted({*found, *range(1, self.brackets[part] + 1)}):
             scene = f"{part}/{number}"
             split: Split = "test" if scene in self.test_scenes else "train"
-            if number in found:
-                listing += self._bracket(found[number], split, scene, labels.get(number, []))
-            else:
+            if number not in found:
                 message = f"bracket of the {split} split does not exist"
                 listing.findings.append(
                     Finding("missing", str(folder / str(number)), message, fault=split == "test")
                 )
+                continue
+            if labels and len(labels.get(number, [])) != 1:
+                message = f"{len(labels.get(number, [])) or 'no'} references in Label"
+                listing.findings.append(
+                    Finding("unmatched", str(found[number]), message, fault=self.reference == "label")
+                )
+            listing += self._bracket(found[number], split, scene, labels.get(number, []))
         return listing
 
     def _bracket(self, folder: Path, split: Split, scene: str, labels: list[Path]) -> Listing:
         photos = photos_in(folder)
         numbered = _numbered(photos)
-        listing = Listing(findings=_numbering_findings(folder, photos, numbered))
+        findings = [
+            Finding("name", str(path), "not a number") for path in photos if not path.stem.isdecimal()
+        ]
+        misnumbered = _numbering_findings(folder, numbered)
+        listing = Listing(findings=[*findings, *misnumbered])
         exposures = [path for number in sorted(numbered) for path in numbered[number]]
         # Below these, two of under, over and reference are one photograph.
         needed = 5 if self.reference == "middle" else 4
+        if misnumbered:
+            return listing
         if len(exposures) < needed:
             message = f"{len(exposures)} exposures: {needed} are needed for under, over and reference"
             # Some published brackets have three; fewer are the rest of a broken copy.
             listing.findings.append(Finding("count", str(folder), message, fault=len(exposures) < 3))
-        elif self.reference == "label" and len(labels) != 1:
-            message = f"{len(labels) or 'no'} references in Label"
-            listing.findings.append(Finding("unmatched", str(folder), message))
-        else:
+        elif self.reference == "middle" or len(labels) == 1:
             reference = labels[0] if self.reference == "label" else exposures[len(exposures) // 2]
             listing.rows += [
                 Row(exposures[1], reference, split, "under", scene),
@@ -123,8 +157,17 @@ def _label_folder(home: Path, part: str, folder: Path) -> Path:
     return beside if part == "part1" and beside.is_dir() and not inside.is_dir() else inside
 
 
-def _is_bracket(path: Path) -> bool:
-    return path.name.isdecimal() and path.is_dir()
+def _part_folder(home: Path, part: str) -> Path:
+    return find_folder(home, f"Dataset_{part.capitalize()}")
+
+
+def _brackets(folder: Path) -> dict[int, Path]:
+    """Folders of brackets by number; links to folders are followed."""
+    if not folder.is_dir():
+        return {}
+    return {
+        int(path.name): path for path in sorted(folder.iterdir()) if path.name.isdecimal() and path.is_dir()
+    }
 
 
 def _numbered(photos: list[Path]) -> dict[int, list[Path]]:
@@ -136,15 +179,13 @@ def _numbered(photos: list[Path]) -> dict[int, list[Path]]:
     return dict(numbered)
 
 
-def _numbering_findings(
-    folder: Path, photos: list[Path], numbered: Mapping[int, list[Path]]
-) -> list[Finding]:
-    """Names that are no number, and numbers that are left out or taken twice: the middle may be another."""
-    findings = [Finding("name", str(path), "not a number") for path in photos if not path.stem.isdecimal()]
+def _numbering_findings(folder: Path, numbered: Mapping[int, list[Path]]) -> list[Finding]:
+    """Numbers that are left out or taken twice: under, over and middle might be others."""
+    findings = []
     gaps = [str(number) for number in range(1, max(numbered, default=0)) if number not in numbered]
     if gaps:
         message = f"no exposure {', '.join(gaps)} of 1 to {max(numbered)}"
-        findings.append(Finding("missing", str(folder), message, fault=False))
+        findings.append(Finding("missing", str(folder), message))
     for number, paths in numbered.items():
         if len(paths) > 1:
             findings.append(Finding("name", str(folder), f"{len(paths)} exposures {number}"))

@@ -1,0 +1,176 @@
+"""Good photographs and what faults make of them: pairs for training where nobody took any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from relit.data.datamodule import check_least, photo_reader
+from relit.data.duplicates import counted_once
+from relit.data.faults import ExposureFaults, take_badly
+from relit.data.files import list_folders
+from relit.data.leaks import without_leaks
+from relit.data.paired import PairedPhotos, PairedPositions, PairSplits, hold_out_scenes
+from relit.data.reader import PhotoReader, Resize
+from relit.data.rows import Row, Split
+from relit.data.sets import Pair, Pairs, PairSet
+from relit.errors import ConfigurationError
+from relit.keyed import keyed_seed
+
+
+class SynthesisedSet(Dataset[Pair]):
+    """Pairs of a photograph, whole, and its faulty versions, made when they are asked for.
+
+    A photograph's faults follow from its file's name, so it gives the same pairs wherever it is used.
+
+    Args:
+        photos: good photographs, as the inputs of pairs without references.
+        faults: what may happen to them.
+        exposures: faulty versions of each.
+
+    Attributes:
+        names: those of the photographs; with several versions of each, numbered.
+    """
+
+    def __init__(self, photos: PairSet, faults: ExposureFaults, exposures: int = 1) -> None:
+        self.photos = photos
+        self.faults = faults
+        self.exposures = exposures
+        self.names = [
+            name if exposures == 1 else f"{name}-{number}"
+            for name in photos.names
+            for number in range(exposures)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Pair:
+        place, number = divmod(index, self.exposures)
+        reference = self.photos[place]["input"]
+        fault = self.faults.draw(number, "photo", self.photos.rows[place].input.name)
+        return Pair(
+            input=take_badly(reference[None], [fault])[0],
+            reference=reference,
+            name=self.names[index],
+            label=fault.label,
+        )
+
+
+class SynthesisedPairs(PairedPhotos):
+    """Any good photographs, as references of pairs whose inputs are made from them.
+
+    Training inputs are made on the device, each by the fault that its position draws. To validate or test on,
+    a photograph gives the same pairs in every run; which ones are tested on depends on no seed, either.
+
+    Args:
+        photos: folder of good photographs, or a list of folders.
+        faults: what happens to them.
+        root: where relative folders start; None: at the working directory.
+        test_photos: a number of ``photos``, drawn by their names, or a folder or folders of others; 0 for
+            no test.
+        exposures: faulty versions of each photograph to validate or test on.
+        long_side: photographs to train on are reduced to it where they are larger; None keeps their size.
+        cache: whether decoded training photographs are kept on disk.
+        cache_dir: where; needed if ``cache``.
+        options: those of :class:`~relit.data.paired.PairedPhotos`.
+    """
+
+    train: SynthesisedSet
+
+    def __init__(
+        self,
+        photos: str | list[str] | None,
+        faults: ExposureFaults,
+        root: str | None = None,
+        test_photos: int | str | list[str] = 0,
+        exposures: int = 1,
+        long_side: int | None = None,
+        cache: bool = False,
+        cache_dir: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_least(exposures=(exposures, 1))
+        if not isinstance(test_photos, str | list):
+            check_least(test_photos=(test_photos, 0))
+        if long_side is not None:
+            check_least(long_side=(long_side, self.crop))
+        self.photos = photos
+        self.faults = faults
+        self.root = root
+        self.test_photos = test_photos
+        self.exposures = exposures
+        self._train_reader = photo_reader(Resize(long_side=long_side), cache, cache_dir)
+        self._test_reader = photo_reader(Resize(square=self.test_size), False, None)
+
+    def load(self) -> PairSplits:
+        """List, and leave out with a warning what can't be read, is there twice or is tested on, too.
+
+        Raises: :class:`ConfigurationError` when a folder is not there or no training photograph is left.
+        """
+        train, test = self._listed()
+        val: list[Row] = []
+        if self.held_out:
+            train, val = hold_out_scenes(train, self.held_out, self.seed)
+        return PairSplits(
+            SynthesisedSet(self._read(train, "data.photos", self._train_reader), self.faults),
+            self._fixed(val, "data.photos"),
+            self._fixed(test, "data.photos" if isinstance(self.test_photos, int) else "data.test_photos"),
+        )
+
+    def positions(self) -> PairedPositions:
+        """A crop of a good photograph at each position, as ``input`` until its fault is made."""
+        return PairedPositions(self.train.photos, self.crop, self.seed)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Flip and turn the good photographs of a training batch, and make the bad ones."""
+        batch = super().on_after_batch_transfer(batch, dataloader_idx)
+        if "position" not in batch:
+            return batch
+        reference = batch["input"]
+        faults = [self.faults.draw(position, self.seed) for position in batch["position"].tolist()]
+        return {**batch, "input": take_badly(reference, faults), "reference": reference}
+
+    def _listed(self) -> tuple[list[Row], list[Row]]:
+        """Rows to train or validate on, and to test on."""
+        photos = self._rows(self.photos, "train", "data.photos")
+        if isinstance(self.test_photos, int):
+            return draw_by_name(photos, self.test_photos)
+        tested = self._rows(self.test_photos, "test", "data.test_photos")
+        kept = without_leaks(photos + tested, "data.photos", self.strict)[: -len(tested)]
+        if not kept:
+            raise ConfigurationError(
+                "data.photos: every photograph is tested on, too; name others with data.photos=DIR"
+            )
+        return kept, tested
+
+    def _rows(self, folders: str | list[str] | None, split: Split, key: str) -> list[Row]:
+        paths = list_folders(folders, self.root, key)
+        return counted_once([Row(path, None, split, "well_lit", str(path)) for path in paths], key)
+
+    def _read(self, rows: Sequence[Row], key: str, reader: PhotoReader) -> PairSet:
+        photos = PairSet(rows, reader, key)
+        photos.verify(self.strict, decode=False)
+        return photos
+
+    def _fixed(self, rows: Sequence[Row], key: str) -> Pairs | None:
+        if not rows:
+            return None
+        return SynthesisedSet(self._read(rows, key, self._test_reader), self.faults, self.exposures)
+
+
+def draw_by_name(rows: Sequence[Row], count: int) -> tuple[list[Row], list[Row]]:
+    """Split rows into those to train on and ``count`` to test on: the same ones whatever the seed.
+
+    Raises: :class:`ConfigurationError` when nothing would be left to train on.
+    """
+    if count >= len(rows):
+        raise ConfigurationError(
+            f"data.test_photos: {count} photographs can't be held out of {len(rows)}; hold out fewer, or "
+            "name a folder of other photographs with data.test_photos=DIR"
+        )
+    drawn = set(sorted(rows, key=lambda row: keyed_seed("test", row.input.name))[:count])
+    return [row for row in rows if row not in drawn], [row for row in rows if row in drawn]
