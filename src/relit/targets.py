@@ -65,9 +65,12 @@ def target_problems(config: Mapping[str, Any], planned: Collection[str]) -> Iter
         overrides = ((config.get("stage") or {}).get(name) or {}).get("data")
         if isinstance(overrides, Mapping):
             unknown = {name: value for name, value in overrides.items() if name not in data}
-            yield from _call_problems(
+            for problem in _call_problems(
                 f"stage.{name}.data", {"_target_": data["_target_"], **unknown}, complete=False
-            )
+            ):
+                # the keys of a stage's own file say which data it can learn from
+                hint = "" if "Did you mean" in problem else " Choose a data=NAME that suits the method."
+                yield problem + hint
         merged = {**data, **(overrides if isinstance(overrides, Mapping) else {})}
         problems = list(_call_problems("data", merged, complete=True, only_missing=True))
         if problems:

@@ -24,7 +24,7 @@ def configuration(root: Path, run_dir: Path, steps: int, *overrides: str) -> Dic
             "train",
             [
                 "data=sice_v2", f"data.root={root}", "name=brackets", f"run_dir={run_dir}",
-                "progress=false", "trainer.accelerator=cpu", "plan=[correction]", "data.crop=64", *overrides,
+                "progress=false", "trainer.accelerator=cpu", "plan=[correction]", "data.crop=32", *overrides,
             ],
         )  # fmt: skip
     OmegaConf.set_struct(cfg, False)
