@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relit.data.files import is_photo, list_photos, match, photos_in, unique_names
+from relit.data.files import is_photo, list_folders, list_photos, match, photos_in, unique_names
 from relit.errors import ConfigurationError
 
 
@@ -38,6 +38,17 @@ def test_unusable_folder_names_path_key_and_remedy(tmp_path: Path, folder: str, 
         list_photos(tmp_path / folder, "data.backlit")
     assert str(tmp_path / folder) in str(caught.value)
     assert "data.backlit=DIR" in str(caught.value)
+
+
+def test_folders_are_looked_for_below_the_root(tmp_path: Path) -> None:
+    fill(tmp_path / "x", "a.png")
+    fill(tmp_path / "y", "b.png")
+    listed = list_folders(["x", str(tmp_path / "y")], str(tmp_path), "data.well_lit")
+    assert [path.name for path in listed] == ["a.png", "b.png"]
+    with pytest.raises(ConfigurationError, match=r"data\.root: .*nowhere does not exist .*data\.root=DIR"):
+        list_folders("x", str(tmp_path / "nowhere"), "data.backlit")
+    with pytest.raises(ConfigurationError, match=r"data\.well_lit is not set"):
+        list_folders([], str(tmp_path), "data.well_lit")
 
 
 def test_folder_that_was_not_set() -> None:

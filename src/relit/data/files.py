@@ -57,8 +57,17 @@ def list_photos(folder: Path | str | None, key: str) -> list[Path]:
 
 
 def list_folders(folders: str | list[str] | None, root: str | None, key: str) -> list[Path]:
-    """:func:`list_photos` of one folder or several, those with relative names below ``root``."""
+    """:func:`list_photos` of one folder or several, those with relative names below ``root``.
+
+    Raises: :class:`ConfigurationError` when ``root`` is no folder, too.
+    """
     start = Path(root or "").expanduser()
+    if not start.is_dir():
+        what = "is not a folder" if start.exists() else "does not exist"
+        raise ConfigurationError(
+            f"data.root: {start} {what} (looked for {start.absolute()}): name the folder that the others are "
+            "in with data.root=DIR"
+        )
     named = folders if isinstance(folders, list) else [folders]
     rooted = [start / Path(folder).expanduser() if folder else None for folder in named or [None]]
     return [path for folder in rooted for path in list_photos(folder, key)]
