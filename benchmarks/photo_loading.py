@@ -27,8 +27,8 @@ from PIL import Image
 
 from relit.data.datamodule import PhotoData, photo_reader
 from relit.data.files import list_photos
+from relit.data.layout_pairs import LayoutPairs
 from relit.data.layouts.pair_folders import PairFolders
-from relit.data.paired import LayoutPairs
 from relit.data.procedural import procedural_scene
 from relit.data.reader import Resize
 from relit.data.sets import PhotoSet
@@ -47,7 +47,7 @@ STATUS = Path("/proc/self/status")
 
 
 class Squares(UnpairedPhotos):
-    """What :class:`~relit.data.unpaired.FolderPhotos` trains on where it does not fit into memory."""
+    """What :class:`~relit.data.folder_photos.FolderPhotos` trains on where it does not fit into memory."""
 
     def __init__(self, root: Path, cache_dir: str | None, **options: Any) -> None:
         super().__init__(images=True, test_size=None, **options)

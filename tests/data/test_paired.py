@@ -5,25 +5,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from loaders import assert_equal, batches, standing_at
 from torch import Tensor, nn
 
+from relit.data.crops import crop_at, mirrored_to
 from relit.data.decoding import UnreadablePhoto
+from relit.data.layout_pairs import LayoutPairs
 from relit.data.layouts.layout import Counts, Layout, pair_rows
-from relit.data.paired import LayoutPairs, PairedPhotos, PairSplits, crop_at, hold_out_scenes, mirrored_to
+from relit.data.paired import PairedPhotos, PairSplits
 from relit.data.photo import write_png
 from relit.data.resized import mark_resized
 from relit.data.rows import Listing, Row
 from relit.data.sets import MemoryPairSet
 from relit.data.symmetries import symmetry, turned
+from relit.data.validation import hold_out_scenes
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
 
@@ -47,30 +49,6 @@ def ready(**overrides: Any) -> Brightened:
     module = Brightened(**{**COMMON, **overrides})
     module.setup()
     return module
-
-
-def batches(module: PairedPhotos, count: int) -> list[dict[str, Tensor]]:
-    return [module.on_after_batch_transfer(batch, 0) for batch in islice(module.train_dataloader(), count)]
-
-
-def standing_at(step: int, rank: int = 0, world_size: int = 1) -> Any:
-    """What a data module asks a trainer for."""
-    return SimpleNamespace(
-        global_step=step,
-        global_rank=rank,
-        world_size=world_size,
-        accumulate_grad_batches=1,
-        strategy=SimpleNamespace(
-            root_device=torch.device("cpu"),
-            broadcast=lambda value: value,
-            reduce_boolean_decision=lambda decision: decision,
-        ),
-    )
-
-
-def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_a_batch_holds_crops_of_input_and_reference_cut_and_turned_alike() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from loaders import assert_equal, batches, standing_at
 from torch import Tensor
 
 from relit.data.faults import ExposureFaults, take_badly
@@ -51,31 +51,6 @@ def ready(folder: Path, **overrides: Any) -> SynthesisedPairs:
     module = SynthesisedPairs(**{"photos": str(folder), "faults": FAULTS, **COMMON, **overrides})
     module.setup()
     return module
-
-
-def batches(module: SynthesisedPairs, count: int) -> list[dict[str, Tensor]]:
-    return [module.on_after_batch_transfer(batch, 0) for batch in islice(module.train_dataloader(), count)]
-
-
-def standing_at(step: int, rank: int = 0, world_size: int = 1) -> Any:
-    """What a data module asks a trainer for."""
-    return SimpleNamespace(
-        global_step=step,
-        global_rank=rank,
-        world_size=world_size,
-        accumulate_grad_batches=1,
-        strategy=SimpleNamespace(
-            root_device=torch.device("cpu"),
-            broadcast=lambda value: value,
-            reduce_boolean_decision=lambda decision: decision,
-        ),
-    )
-
-
-def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert one.keys() == other.keys()
-    for key, value in one.items():
-        assert torch.equal(value, other[key]) if isinstance(value, Tensor) else value == other[key]
 
 
 # --- training ---

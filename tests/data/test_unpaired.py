@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from loaders import batches, standing_at
 from PIL import Image
 from torch import Tensor, nn
 
+from relit.data.folder_photos import FolderPhotos
 from relit.data.layouts.baid import BAID
 from relit.data.photo import read_photo, resize_photo
 from relit.data.sampling import permuted_index
 from relit.data.sets import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
-from relit.data.unpaired import FolderPhotos, UnpairedPhotos
+from relit.data.unpaired import UnpairedPhotos
 from relit.errors import ConfigurationError
 
 COMMON: dict[str, Any] = {"size": 4, "test_size": None, "batch_size": 3, "images": True, "seed": 11}
@@ -76,26 +76,6 @@ def ready(**overrides: Any) -> ConstantPhotos:
     module = ConstantPhotos(**{**COMMON, **overrides})
     module.setup()
     return module
-
-
-def batches(module: UnpairedPhotos, count: int) -> list[dict[str, Tensor]]:
-    return list(islice(module.train_dataloader(), count))
-
-
-def standing_at(step: int, rank: int = 0, world_size: int = 1, accumulate: int = 1) -> Any:
-    """What a data module asks a trainer for."""
-    strategy = SimpleNamespace(
-        root_device=torch.device("cpu"),
-        broadcast=lambda value: value,
-        reduce_boolean_decision=lambda decision: decision,
-    )
-    return SimpleNamespace(
-        global_step=step,
-        global_rank=rank,
-        world_size=world_size,
-        accumulate_grad_batches=accumulate,
-        strategy=strategy,
-    )
 
 
 def test_batches_begin_at_zero_and_say_what_stands_there() -> None:
@@ -258,7 +238,7 @@ def test_a_large_folder_is_not_kept_in_memory(tmp_path: Path, monkeypatch: pytes
     folder = fill(tmp_path / "photos", "a.png", "b.png")
     cached = FolderPhotos(folder, folder, **COMMON)
     cached.setup()
-    monkeypatch.setattr("relit.data.unpaired.KEPT_BYTES", 0)
+    monkeypatch.setattr("relit.data.folder_photos.KEPT_BYTES", 0)
     decoding = FolderPhotos(folder, folder, **COMMON)
     decoding.setup()
     for one, other in zip(batches(cached, 2), batches(decoding, 2), strict=True):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from relit.data.folder_photos import FolderPhotos
 from relit.data.sets import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
-from relit.data.unpaired import FolderPhotos, UnpairedPhotos
+from relit.data.unpaired import UnpairedPhotos
 from relit.data.validation import hold_out
 from relit.errors import ConfigurationError
 

@@ -7,15 +7,16 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from relit.data.datamodule import check_least, photo_reader
+from relit.data.datamodule import check_least
 from relit.data.duplicates import counted_once
 from relit.data.faults import ExposureFaults, take_badly
 from relit.data.files import list_folders
 from relit.data.leaks import without_leaks
-from relit.data.paired import PairedPhotos, PairedPositions, PairSplits, hold_out_scenes
-from relit.data.reader import PhotoReader, Resize
+from relit.data.paired import PairedPhotos, PairedPositions, PairSplits
+from relit.data.reader import PhotoReader
 from relit.data.rows import Row, Split
 from relit.data.sets import Pair, Pairs, PairSet
+from relit.data.validation import hold_out_scenes
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_seed
 
@@ -72,9 +73,6 @@ class SynthesisedPairs(PairedPhotos):
         test_photos: a number of ``photos``, drawn by their names, or a folder or folders of others; 0 for
             no test.
         exposures: faulty versions of each photograph to validate or test on.
-        long_side: photographs to train on are reduced to it where they are larger; None keeps their size.
-        cache: whether decoded training photographs are kept on disk.
-        cache_dir: where; needed if ``cache``.
         options: those of :class:`~relit.data.paired.PairedPhotos`.
     """
 
@@ -87,24 +85,17 @@ class SynthesisedPairs(PairedPhotos):
         root: str | None = None,
         test_photos: int | str | list[str] = 0,
         exposures: int = 1,
-        long_side: int | None = None,
-        cache: bool = False,
-        cache_dir: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         check_least(exposures=(exposures, 1))
         if not isinstance(test_photos, str | list):
             check_least(test_photos=(test_photos, 0))
-        if long_side is not None:
-            check_least(long_side=(long_side, self.crop))
         self.photos = photos
         self.faults = faults
         self.root = root
         self.test_photos = test_photos
         self.exposures = exposures
-        self._train_reader = photo_reader(Resize(long_side=long_side), cache, cache_dir)
-        self._test_reader = photo_reader(Resize(square=self.test_size), False, None)
 
     def load(self) -> PairSplits:
         """List, and leave out with a warning what can't be read, is there twice or is tested on, too.
@@ -116,7 +107,7 @@ class SynthesisedPairs(PairedPhotos):
         if self.held_out:
             train, val = hold_out_scenes(train, self.held_out, self.seed)
         return PairSplits(
-            SynthesisedSet(self._read(train, "data.photos", self._train_reader), self.faults),
+            SynthesisedSet(self._read(train, "data.photos", self.train_reader), self.faults),
             self._fixed(val, "data.photos"),
             self._fixed(test, "data.photos" if isinstance(self.test_photos, int) else "data.test_photos"),
         )
@@ -159,7 +150,7 @@ class SynthesisedPairs(PairedPhotos):
     def _fixed(self, rows: Sequence[Row], key: str) -> Pairs | None:
         if not rows:
             return None
-        return SynthesisedSet(self._read(rows, key, self._test_reader), self.faults, self.exposures)
+        return SynthesisedSet(self._read(rows, key, self.test_reader), self.faults, self.exposures)
 
 
 def draw_by_name(rows: Sequence[Row], count: int) -> tuple[list[Row], list[Row]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
+from relit.data.rows import Row
 from relit.data.sets import Pairs, Photos
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
@@ -37,6 +39,21 @@ def hold_out(photos: Photos, count: int, *key: int | str) -> tuple[Photos, Photo
     kept = [index for index in range(len(photos)) if index not in drawn]
     dataset = cast("Dataset[Tensor]", photos)
     return Selection(dataset, kept), Selection(dataset, sorted(drawn))
+
+
+def hold_out_scenes(rows: Sequence[Row], count: int, seed: int) -> tuple[list[Row], list[Row]]:
+    """Split rows into those to train on and those of ``count`` scenes, drawn by ``seed``, to validate on.
+
+    Raises: :class:`ConfigurationError` when nothing would be left to train on.
+    """
+    scenes = list(dict.fromkeys(row.scene for row in rows))
+    if count >= len(scenes):
+        raise ConfigurationError(
+            f"data.held_out: {count} scenes can't be held out of {len(scenes)}; hold out fewer."
+        )
+    order = torch.randperm(len(scenes), generator=keyed_generator(seed, "held out", "scenes")).tolist()
+    drawn = {scenes[place] for place in order[:count]}
+    return [row for row in rows if row.scene not in drawn], [row for row in rows if row.scene in drawn]
 
 
 class ValidationPhotos(Dataset[dict[str, Any]]):
