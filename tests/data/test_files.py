@@ -107,5 +107,8 @@ def test_links_that_lead_nowhere_count_as_photographs_and_folders_and_pipes_do_n
 
 
 def test_names_are_as_long_as_it_takes_to_tell_photographs_apart() -> None:
-    paths = [Path(name) for name in ("x/a.png", "x/b.png", "x/b.jpg", "x/c.png", "y/c.png")]
-    assert unique_names(paths) == ["a", "b.png", "b.jpg", "x/c.png", "y/c.png"]
+    files = ("x/a.png", "x/b.png", "x/b.jpg", "x/c.png", "y/c.png", "x/d.png", "x/d.jpg", "y/d.png")
+    names = unique_names([Path(name) for name in files])
+    assert names == ["a", "b.png", "b.jpg", "x-c", "y-c", "x-d", "d.jpg", "y-d"]
+    same = unique_names([Path(name) for name in ("x/d.png", "x/d.jpg", "y/d.png", "y/d.jpg")])
+    assert same == ["x-d.png", "x-d.jpg", "y-d.png", "y-d.jpg"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,11 +74,19 @@ def list_folders(folders: str | list[str] | None, root: str | None, key: str) ->
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """File names without extension; with it where two would be the same, with the folder if still so."""
+    """File names without extension, for use as file names; longer where two would be the same.
+
+    ``a``, or ``a.png`` beside ``a.jpg``, or ``low-a`` where another folder holds the same name.
+    """
     names = [path.stem for path in paths]
-    for longer in (lambda path: path.name, lambda path: f"{path.parent.name}/{path.name}"):
+    longer: tuple[Callable[[Path], str], ...] = (
+        lambda path: path.name,
+        lambda path: f"{path.parent.name}-{path.stem}",
+        lambda path: f"{path.parent.name}-{path.name}",
+    )
+    for name_of in longer:
         count = Counter(names)
-        names = [name if count[name] == 1 else longer(path) for name, path in zip(names, paths, strict=True)]
+        names = [name if count[name] == 1 else name_of(path) for name, path in zip(names, paths, strict=True)]
     return names
 
 
