@@ -107,6 +107,29 @@ def test_what_is_planted_in_baid(tmp_path: Path) -> None:
     assert "its content differs" in told["0153(1).jpg"]
 
 
+@pytest.mark.parametrize(
+    ("layout", "build", "name"),
+    [
+        (replicas.scaled(Backlit300(), folders={"Backlit300": 5}), replicas.backlit300, "Backlit300"),
+        (replicas.scaled(DIV2K(), folders={"DIV2K_384": 5}), replicas.div2k, "DIV2K_384"),
+    ],
+)
+def test_what_is_planted_in_a_flat_folder(
+    tmp_path: Path, layout: Layout, build: Callable[[Path], Path], name: str
+) -> None:
+    folder = build(tmp_path) / name
+    first = min(folder.iterdir())
+    shutil.copy(first, folder / f"{first.stem}(2){first.suffix}")
+    replicas.cut_off(replicas.put(folder / "ünfinished copy.PNG"))
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    replicas.damage(replicas.put(folder / "inside.png", 96, 128))
+    planted = {("unreadable", "loop.jpg"), ("unreadable", "ünfinished copy.PNG")}
+    report = verify(layout, tmp_path)
+    counts = {("count", layout.split)}  # type: ignore[attr-defined]
+    assert found(report) == {*planted, *counts, ("duplicate", f"{first.stem}(2){first.suffix}")}
+    assert found(verify(layout, tmp_path, deep=True), fault=True) >= {*planted, ("unreadable", "inside.png")}
+
+
 def test_what_is_planted_in_lcdp(tmp_path: Path) -> None:
     root = replicas.lcdp(tmp_path)
     home = root / "lcdp_dataset"

@@ -100,7 +100,7 @@ def header_size(path: Path | str) -> tuple[int, int]:
     """Height and width of a photograph, upright, without decoding it.
 
     A file cut off by an interrupted copy or download is found too, where its format ends with a mark (JPEG,
-    PNG); other damage shows only when it is decoded.
+    PNG); other damage shows only when it is decoded, and so does a cut behind the preview in a small JPEG.
 
     Raises: :class:`UnreadablePhoto`.
     """

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from relit.data.datamodule import check_least
 from relit.data.duplicates import counted_once
 from relit.data.faults import ExposureFaults, take_badly
-from relit.data.files import list_folders
+from relit.data.files import list_folders, same_name
 from relit.data.leaks import without_leaks
 from relit.data.paired import PairedPhotos, PairedPositions, PairSplits
 from relit.data.reader import PhotoReader
@@ -51,7 +51,7 @@ class SynthesisedSet(Dataset[Pair]):
     def __getitem__(self, index: int) -> Pair:
         place, number = divmod(index, self.exposures)
         reference = self.photos[place]["input"]
-        fault = self.faults.draw(number, "photo", self.photos.rows[place].input.name)
+        fault = self.faults.draw(number, "photo", same_name(self.photos.rows[place].input.name))
         return Pair(
             input=take_badly(reference[None], [fault])[0],
             reference=reference,
@@ -163,5 +163,5 @@ def draw_by_name(rows: Sequence[Row], count: int) -> tuple[list[Row], list[Row]]
             f"data.test_photos: {count} photographs can't be held out of {len(rows)}; hold out fewer, or "
             "name a folder of other photographs with data.test_photos=DIR"
         )
-    drawn = set(sorted(rows, key=lambda row: keyed_seed("test", row.input.name))[:count])
+    drawn = set(sorted(rows, key=lambda row: keyed_seed("test", same_name(row.input.name)))[:count])
     return [row for row in rows if row not in drawn], [row for row in rows if row in drawn]
