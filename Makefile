@@ -11,7 +11,7 @@ quickstart: $(STAMP)
 	$(BIN)/python train.py experiment=quickstart
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
