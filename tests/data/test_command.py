@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -242,7 +243,17 @@ def test_prepare_points_to_verify_where_the_data_set_has_faults(
     (replicas.lcdp(tmp_path) / "lcdp_dataset" / "test-gt" / "a0017-IMG_0005.png").unlink()
     assert main(["data", "prepare", "lcdp", "--root", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert f"1 fault of the data set, see: relit data verify lcdp --root {tmp_path}" in said
+    assert "1 fault of the data set (files were not opened), see: relit data verify lcdp" in said
+    assert "unmatched" in said
+    assert "a0017-IMG_0005.png" in said
+
+
+def test_prepare_does_not_end_well_where_a_folder_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(replicas.baid(tmp_path) / "DIV2K_384")
+    assert main(["data", "prepare", "baid", "--root", str(tmp_path)]) == 1
+    assert "DIV2K_384" in capsys.readouterr().out
 
 
 def test_prepare_refuses_with_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -328,7 +328,7 @@ def test_a_manifest_takes_the_place_of_the_folders(tmp_path: Path) -> None:
     assert listed.validation is not None
     assert listed.validation[0]["name"] == "b"
     (tmp_path / "photos.csv").write_text("\n".join(lines[:2]))
-    with pytest.raises(ConfigurationError, match=r"photos\.csv has no training row for data\.well_lit"):
+    with pytest.raises(ConfigurationError, match=r"photos\.csv: .*label well_lit.*labels found are backlit"):
         FolderPhotos(manifest="photos.csv", root=str(tmp_path), **COMMON).setup()
 
 
@@ -386,3 +386,23 @@ def test_a_table_whose_test_scene_is_trained_on_loses_the_training_row(tmp_path:
     ):
         module.setup()
     assert module.backlit.names == ["b", "c"]
+
+
+@pytest.mark.parametrize("label", ["well-lit", "Well lit", "welllit"])
+def test_a_table_that_misspells_well_lit_is_refused(tmp_path: Path, label: str) -> None:
+    fill(tmp_path / "photos", "a.png", "b.png", "c.png")
+    rows = ["input,label", "photos/a.png,backlit", "photos/b.png,well_lit", f"photos/c.png,{label}"]
+    (tmp_path / "photos.csv").write_text("\n".join(rows))
+    with pytest.raises(ConfigurationError, match=rf"labels found are backlit, well_lit, {label}"):
+        FolderPhotos(manifest="photos.csv", root=str(tmp_path), **COMMON).setup()
+
+
+def test_a_table_beside_folders_says_that_it_takes_their_place(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "photos", "a.png", "b.png", "c.png", "d.png")
+    labels = {"a": "backlit", "b": "backlit", "c": "well_lit", "d": "well_lit"}
+    rows = ["input,label", *(f"photos/{name}.png,{label}" for name, label in labels.items())]
+    (tmp_path / "photos.csv").write_text("\n".join(rows))
+    module = FolderPhotos(folder, folder, manifest="photos.csv", root=str(tmp_path), **COMMON)
+    with pytest.warns(UserWarning, match=r"data\.manifest=photos\.csv takes the place of data\.backlit"):
+        module.setup()
+    assert (module.backlit.names, module.well_lit.names) == (["a", "b"], ["c", "d"])

@@ -80,8 +80,9 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
         description="Write the manifest of a data set: a table of its photographs, references, splits, "
         "labels and scenes. DIV2K is downloaded (3.5 GB) and unpacked unless all of it is there, which needs "
         "about 7 GB of disk; other data sets must be there, and the command says where they come from. The "
-        "same command goes on after an interruption. Exit status: 0 when all is done, 1 when photographs "
-        "could not be copied, 2 when the data set is not there or nothing can be written.",
+        "same command goes on after an interruption. Exit status: 0 when all is done, 1 when folders of "
+        "the data set are missing or photographs could not be copied, 2 when the data set is not there "
+        "or nothing can be written.",
     )
     _add_name_and_root(parser)
     parser.add_argument(
@@ -161,14 +162,18 @@ def _prepare(options: argparse.Namespace) -> int:
     if prepared.faults:
         number = f"{len(prepared.faults):,} fault{'' if len(prepared.faults) == 1 else 's'}"
         ask = f"relit data verify {layout.name} --root {options.root}"
-        print(f"photographs are left out for {number} of the data set, see: {ask}")
+        print(f"photographs are left out for {number} of the data set (files were not opened), see: {ask}")
+        for fault in prepared.faults[:_NAMED]:
+            print(f"  {fault.kind}  {fault.where}: {fault.message}")
+    # a table without a whole folder of the data set is not what was asked for
+    lacking = any(fault.kind == "missing" for fault in prepared.faults)
     if prepared.copies is None:
-        return 0
+        return 1 if lacking else 0
     paths, made, failed = prepared.copies
     print(f"{prepared.folder}: {made:,} copies written, {len(paths) - made:,} were there already")
     if failed:
         _complain(failed)
-    return 1 if failed else 0
+    return 1 if failed or lacking else 0
 
 
 def _counts(rows: Sequence[Row]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ class FolderPhotos(UnpairedPhotos):
             self._say_what_is_tested_on_too(rows)
             self.as_published = _is_published(self._protocol.name, _tested(rows))
         else:
-            rows = without_leaks(read_manifest(self._rooted(self.manifest)), "data.manifest", self.strict)
+            rows = self._tabled(self.manifest)
         lights: dict[str, list[Path]] = {"backlit": [], "well_lit": []}
         for row in rows:
             if row.split == "train":
@@ -94,6 +95,23 @@ class FolderPhotos(UnpairedPhotos):
     def load_validation(self) -> Pairs | None:
         """The validation pairs, listed and decoded by :meth:`load`."""
         return self._val_pairs
+
+    def _tabled(self, manifest: str) -> list[Row]:
+        """The rows of a manifest, whose labels must say which photographs are well lit."""
+        if any(self.folders.values()):
+            warnings.warn(
+                f"data.manifest={manifest} takes the place of data.backlit and all other folders",
+                stacklevel=2,
+            )
+        rows = read_manifest(self._rooted(manifest))
+        labels = dict.fromkeys(row.label for row in rows if row.split == "train")
+        if "well_lit" not in labels or any(_is_misspelt(label) for label in labels):
+            found = ", ".join(label or "none" for label in labels)
+            raise ConfigurationError(
+                f"data.manifest: {manifest}: training rows of well-lit photographs have the label well_lit, "
+                f"all others count as backlit; the labels found are {found or 'none'}: correct them"
+            )
+        return without_leaks(rows, "data.manifest", self.strict)
 
     def _say_what_is_tested_on_too(self, rows: list[Row]) -> None:
         """To enhance the photographs learned from is a fair use; to quote figures on them is not."""
@@ -165,6 +183,11 @@ class FolderPhotos(UnpairedPhotos):
                 stacklevel=2,
             )
         return photos
+
+
+def _is_misspelt(label: str) -> bool:
+    """Whether a label means ``well_lit`` and is not written so: it would count as backlit."""
+    return label != "well_lit" and re.sub(r"[^a-z]", "", label.casefold()) == "welllit"
 
 
 def _tested(rows: list[Row]) -> list[Path]:
