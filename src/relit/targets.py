@@ -63,19 +63,31 @@ def target_problems(config: Mapping[str, Any], planned: Collection[str]) -> Iter
         return
     for name in planned:
         overrides = ((config.get("stage") or {}).get(name) or {}).get("data")
-        if isinstance(overrides, Mapping):
-            unknown = {name: value for name, value in overrides.items() if name not in data}
-            for problem in _call_problems(
-                f"stage.{name}.data", {"_target_": data["_target_"], **unknown}, complete=False
-            ):
-                # the keys of a stage's own file say which data it can learn from
-                hint = "" if "Did you mean" in problem else " Choose a data=NAME that suits the method."
-                yield problem + hint
         merged = {**data, **(overrides if isinstance(overrides, Mapping) else {})}
         problems = list(_call_problems("data", merged, complete=True, only_missing=True))
         if problems:
             yield from problems
-            return
+            break
+    yield from _unsuitable_data(config, data, planned)
+
+
+def _unsuitable_data(
+    config: Mapping[str, Any], data: Mapping[str, Any], planned: Collection[str]
+) -> Iterator[str]:
+    """What stages ask of the data that it does not take: one message each, whichever stages ask."""
+    asked: dict[str, list[str]] = {}
+    for name in dict.fromkeys(planned):
+        overrides = ((config.get("stage") or {}).get(name) or {}).get("data")
+        if isinstance(overrides, Mapping):
+            added = {key: value for key, value in overrides.items() if key not in data}
+            key = f"stage.{name}.data"
+            for problem in _call_problems(key, {"_target_": data["_target_"], **added}, complete=False):
+                asked.setdefault(problem.removeprefix(key), []).append(key)
+    for problem, keys in asked.items():
+        more = f" Other stages ask for it, too: {len(keys) - 1}." if len(keys) > 1 else ""
+        # the keys of a stage's own file say which data it can learn from
+        hint = "" if "Did you mean" in problem else " Choose a data=NAME that suits the method."
+        yield f"{keys[0]}{problem}{more}{hint}"
 
 
 def _call_problems(

@@ -12,7 +12,7 @@ import replicas
 import torch
 from PIL import Image
 
-from relit.data import copies as copies_module
+from relit.data import threads
 from relit.data.copies import copy_reduced, reduced
 from relit.data.photo import read_photo
 from relit.data.reader import PhotoReader, Resize
@@ -128,7 +128,7 @@ def test_an_interruption_does_not_wait_for_what_is_queued(
 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", slowly)
-        patch.setattr(copies_module, "tqdm", interrupted)
+        patch.setattr(threads, "tqdm", interrupted)
         with pytest.raises(KeyboardInterrupt):
             copy_reduced(files, tmp_path, tmp_path / "out", long_side=8)
     made = len(list((tmp_path / "out").iterdir()))

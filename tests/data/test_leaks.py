@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relit.data.leaks import cross_leaks, leak_findings, leaks, named_scenes, without_leaks
+from relit.data.leaks import cross_leaks, leak_findings, leaks, without_leaks
 from relit.data.rows import Row, Split
 from relit.errors import ConfigurationError
 
@@ -75,8 +75,3 @@ def test_across_data_sets_only_the_test_split_is_leaked_into() -> None:
     assert list(cross_leaks(learned, tested, {copy: original, original: original}, by_scene=False)) == [
         ("train", ["1"])
     ]
-
-
-def test_a_few_scenes_are_named_and_the_others_counted() -> None:
-    assert named_scenes(["a", "b"]) == "a, b"
-    assert named_scenes([str(number) for number in range(189)]) == "0, 1, 2, 3, 4 and 184 more"

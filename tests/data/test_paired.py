@@ -115,6 +115,18 @@ def test_two_processes_share_what_one_would_see() -> None:
         assert_equal(one, {key: torch.cat([first[key], second[key]]) for key in one})
 
 
+def test_stages_with_other_crops_share_the_pairs() -> None:
+    first, second = (
+        Brightened(**COMMON),
+        Brightened(**{**COMMON, "crop": 4, "batch_size": 1, "augment": False}),
+    )
+    second.share(first)
+    second.setup()
+    assert second.train is first.train
+    assert second.test is first.test
+    assert batches(second, 1)[0]["input"].shape == (1, 3, 4, 4)
+
+
 def test_processes_that_see_different_photographs_are_stopped() -> None:
     module = ready()
     module.trainer = standing_at(0, rank=1, world_size=2)

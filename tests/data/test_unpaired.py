@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -406,3 +407,21 @@ def test_a_table_beside_folders_says_that_it_takes_their_place(tmp_path: Path) -
     with pytest.warns(UserWarning, match=r"data\.manifest=photos\.csv takes the place of data\.backlit"):
         module.setup()
     assert (module.backlit.names, module.well_lit.names) == (["a", "b"], ["c", "d"])
+
+
+def test_photographs_in_both_roles_are_said(tmp_path: Path) -> None:
+    folder, other = fill(tmp_path / "photos", "a.png", "b.png"), fill(tmp_path / "other", "c.png", "d.png")
+    with pytest.warns(UserWarning, match=r"data\.backlit and data\.well_lit have 2 photographs in common"):
+        FolderPhotos(folder, [other, folder], **COMMON).setup()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FolderPhotos(folder, other, **COMMON).setup()
+
+
+def test_folders_below_the_root_are_found_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "baid_380").mkdir()
+    fill(tmp_path / "baid_380" / "Resize_Input", "a.png", "b.png")
+    other = fill(tmp_path / "other", "c.png", "d.png")
+    module = FolderPhotos("BAID_380/resize_input", other, root=str(tmp_path), **COMMON)
+    module.setup()
+    assert module.backlit.names == ["a", "b"]

@@ -27,7 +27,7 @@ from relit.data.verify import Report, verify
 from relit.errors import ConfigurationError
 
 PARTS = {"part1": 4, "part2": 3}
-BAID_SMALL = replicas.scaled(BAID(), counts={"train": 3, "test": 4})
+BAID_SMALL = replicas.scaled(BAID(), counts={"train": 3, "test": 4}, references=2)
 LCDP_SMALL = replicas.scaled(LCDP(), counts={"train": 2, "val": 1, "test": 2})
 MSEC_SMALL = replicas.scaled(MSEC("all"), counts={"train": 10, "val": 5, "test": 10})
 SICE_SMALL = replicas.small_sice(PARTS)
@@ -100,6 +100,7 @@ def test_what_is_planted_in_baid(tmp_path: Path) -> None:
         ("duplicate", "BAID/test/resize_input/0152(2).png"),
         ("duplicate", "BAID/test/resize_input/0153(1).jpg"),
         ("duplicate", "DIV2K_384/0900.png"),
+        ("count", "DIV2K_384"),  # three with the copy, instead of two
     }
     assert report.counts == {"train": (3, 3), "test": (6, 4)}
     told = {one.where.rsplit("/")[-1]: one.message for one in report.findings}

@@ -7,17 +7,17 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relit.data.few import few
 from relit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from relit.data.layouts.layout import Layout
     from relit.data.rows import Row
 
-_NAMED = 5
+FAULTS_SHOWN = 5
 
 
 def add_data(commands: argparse._SubParsersAction) -> None:
@@ -132,7 +132,13 @@ def _verify(options: argparse.Namespace) -> int:
     against = [_named_root(pair) for pair in options.against]
     for one, root in [(layout, options.root), *against]:
         find_home(one, root)
-    check_writable(path)
+    try:
+        check_writable(path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigurationError(
+            f"{path}: the report can't be written ({reason}): name another file with --json FILE"
+        ) from error
     report = verify(layout, options.root, options.deep, against, progress=sys.stderr.isatty())
     atomic_write(path, json.dumps(report.as_dict(), indent=2).encode())
     print(findings_table(report))
@@ -155,7 +161,7 @@ def _prepare(options: argparse.Namespace) -> int:
     from relit.data.prepare import prepare
 
     layout = find_layout(options.name)
-    prepared = prepare(layout, options.root, options.size, options.manifest, progress=True)
+    prepared = prepare(layout, options.root, options.size, options.manifest, sys.stderr.isatty())
     print(f"{prepared.manifest}: {_counts(prepared.rows)}")
     if prepared.note:
         print(prepared.note)
@@ -163,7 +169,7 @@ def _prepare(options: argparse.Namespace) -> int:
         number = f"{len(prepared.faults):,} fault{'' if len(prepared.faults) == 1 else 's'}"
         ask = f"relit data verify {layout.name} --root {options.root}"
         print(f"photographs are left out for {number} of the data set (files were not opened), see: {ask}")
-        for fault in prepared.faults[:_NAMED]:
+        for fault in prepared.faults[:FAULTS_SHOWN]:
             print(f"  {fault.kind}  {fault.where}: {fault.message}")
     # a table without a whole folder of the data set is not what was asked for
     lacking = any(fault.kind == "missing" for fault in prepared.faults)
@@ -183,6 +189,5 @@ def _counts(rows: Sequence[Row]) -> str:
 
 
 def _complain(failed: Mapping[Path, str]) -> None:
-    named = ", ".join(f"{path} ({reason})" for path, reason in islice(failed.items(), _NAMED))
-    more = f" and {len(failed) - _NAMED:,} more" if len(failed) > _NAMED else ""
-    print(f"relit data prepare: {len(failed):,} photographs not copied: {named}{more}", file=sys.stderr)
+    named = few([f"{path} ({reason})" for path, reason in failed.items()])
+    print(f"relit data prepare: {len(failed):,} photographs not copied: {named}", file=sys.stderr)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
 from relit.data.decoding import UnreadablePhoto, decode, header_size
+from relit.data.threads import in_threads
 
 Condition = tuple[int, int] | str
 """Upright height and width in pixels, or why the file can't be read."""
 
 
 def conditions(paths: Sequence[Path], deep: bool = False, progress: bool = False) -> dict[Path, Condition]:
-    """The condition of every file, found in threads: decoders work outside of Python's lock.
+    """The condition of every file.
 
     Args:
         paths: the files.
@@ -37,13 +33,5 @@ def conditions(paths: Sequence[Path], deep: bool = False, progress: bool = False
         return size
 
     unique = list(dict.fromkeys(paths))
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        found = tqdm(
-            pool.map(condition, unique),
-            total=len(unique),
-            desc="decoding" if deep else "reading headers",
-            unit=" photos",
-            file=sys.stderr,
-            disable=not progress,
-        )
-        return dict(zip(unique, found, strict=True))
+    doing = ("decoding" if deep else "reading headers") if progress else None
+    return dict(zip(unique, in_threads(condition, unique, doing), strict=True))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
-from tqdm import tqdm
 
 from relit.atomic import DiskFull, atomic_write
 from relit.data.decoding import UnreadablePhoto, decode
 from relit.data.sizes import reduced_size
+from relit.data.threads import in_threads
 
 
 class Copies(NamedTuple):
@@ -50,12 +49,17 @@ def copy_reduced(
         files: photographs below ``base``.
         long_side: in pixels.
         whole: tells what a photograph belongs to that is copied as a whole or not at all.
-        progress: whether a bar on the standard error stream tells how far this is, where that is a terminal.
+        progress: whether a bar on the standard error stream tells how far this is.
 
     Raises: :class:`~relit.atomic.DiskFull` at once.
     """
     originals, failed = _plan(files, base, folder)
-    outcomes = _in_threads(lambda copy: _copy(originals[copy], copy, long_side), list(originals), progress)
+    done = in_threads(
+        lambda copy: _copy(originals[copy], copy, long_side),
+        list(originals),
+        "copying" if progress else None,
+    )
+    outcomes = dict(zip(originals, done, strict=True))
     failed |= {originals[copy]: found for copy, found in outcomes.items() if isinstance(found, str)}
     lacking = {whole(original): original.name for original in failed}
     for copy, original in originals.items():
@@ -99,24 +103,6 @@ def _copy(original: Path, copy: Path, long_side: int) -> bool | str:
         reason = error.reason if isinstance(error, UnreadablePhoto) else (error.strerror or "").lower()
         return reason or str(error)
     return True
-
-
-def _in_threads(
-    task: Callable[[Path], bool | str], copies: Sequence[Path], progress: bool
-) -> dict[Path, bool | str]:
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        outcomes = tqdm(
-            pool.map(task, copies),
-            total=len(copies),
-            desc="copying",
-            unit=" photos",
-            disable=None if progress else True,
-        )
-        try:
-            return dict(zip(copies, outcomes, strict=True))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # or an interruption would wait for all that is queued
-            raise
 
 
 def _write_png(path: Path, image: Image.Image) -> None:

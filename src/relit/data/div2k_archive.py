@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from relit.data.download import extract, fetch
+from relit.data.few import few
 from relit.data.files import photos_in, same_name
 from relit.data.layouts.div2k import DIV2K
 from relit.errors import ConfigurationError
-
-_NAMED = 5
 
 
 class Published(NamedTuple):
@@ -50,9 +49,7 @@ def fetch_div2k(layout: DIV2K, root: Path, progress: bool) -> tuple[Path, str]:
     missing = _missing(home, layout.folders[everything])
     if missing:
         if progress and home.is_dir():
-            more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-            named = ", ".join(missing[:_NAMED]) + more
-            print(f"{home}: lacks {named}, so the archive (3.5 GB) is taken", file=sys.stderr)
+            print(f"{home}: lacks {few(missing)}, so the archive (3.5 GB) is taken", file=sys.stderr)
         archive = beside / f"{everything}.zip"
         fetch(DIV2K_TRAIN_HR.url, archive, DIV2K_TRAIN_HR.size, DIV2K_TRAIN_HR.md5, progress)
         extract(archive, beside, progress)

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from relit.data.few import few
 from relit.data.files import same_name
 from relit.data.rows import Finding, Row
 
@@ -72,8 +73,8 @@ def counted_once(rows: Sequence[Row], key: str) -> list[Row]:
         else:
             kept[content] = index
     if copies:
-        named = ", ".join(copies[:5]) + (f" and {len(copies) - 5} more" if len(copies) > 5 else "")
-        warnings.warn(f"{key}: {len(copies)} of {len(rows)} are copies and count once: {named}", stacklevel=2)
+        said = f"{key}: {len(copies)} of {len(rows)} are copies and count once: {few(copies)}"
+        warnings.warn(said, stacklevel=2)
     return [rows[index] for index in sorted(kept.values())]
 
 

@@ -56,8 +56,19 @@ def list_photos(folder: Path | str | None, key: str) -> list[Path]:
     return paths
 
 
+def find_folder(home: Path, below: str) -> Path:
+    """The folder ``below`` in ``home``, its names in any case; as given where there is none."""
+    folder = home
+    for name in Path(below).parts:
+        exact, alike = folder / name, []
+        if folder.is_dir() and not exact.is_dir():
+            alike = [path for path in folder.iterdir() if same_name(path.name) == same_name(name)]
+        folder = next((path for path in sorted(alike) if path.is_dir()), exact)
+    return folder
+
+
 def list_folders(folders: str | list[str] | None, root: str | None, key: str) -> list[Path]:
-    """:func:`list_photos` of one folder or several, those with relative names below ``root``.
+    """:func:`list_photos` of one folder or several, those with relative names below ``root`` in any case.
 
     Raises: :class:`ConfigurationError` when ``root`` is no folder, too.
     """
@@ -69,8 +80,18 @@ def list_folders(folders: str | list[str] | None, root: str | None, key: str) ->
             "in with data.root=DIR"
         )
     named = folders if isinstance(folders, list) else [folders]
-    rooted = [start / Path(folder).expanduser() if folder else None for folder in named or [None]]
-    return [path for folder in rooted for path in list_photos(folder, key)]
+    rooted = [_rooted(start, folder) if folder else None for folder in named or [None]]
+    try:
+        return [path for folder in rooted for path in list_photos(folder, key)]
+    except ConfigurationError as error:
+        if root is None:
+            raise
+        raise ConfigurationError(f"{error}, or the folder that it is in with data.root=DIR") from error
+
+
+def _rooted(start: Path, folder: str) -> Path:
+    path = Path(folder).expanduser()
+    return path if path.is_absolute() else find_folder(start, folder)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -76,7 +76,7 @@ class FolderPhotos(UnpairedPhotos):
         # Everything is listed before anything is decoded, so that a wrong path is found at once.
         if self.manifest is None:
             rows = self._listed()
-            self._say_what_is_tested_on_too(rows)
+            self._say_what_has_two_roles(rows)
             self.as_published = _is_published(self._protocol.name, _tested(rows))
         else:
             rows = self._tabled(self.manifest)
@@ -113,15 +113,24 @@ class FolderPhotos(UnpairedPhotos):
             )
         return without_leaks(rows, "data.manifest", self.strict)
 
-    def _say_what_is_tested_on_too(self, rows: list[Row]) -> None:
+    def _say_what_has_two_roles(self, rows: list[Row]) -> None:
         """To enhance the photographs learned from is a fair use; to quote figures on them is not."""
-        trained = {row.input for row in rows if row.split == "train"}
+        backlit, well_lit = (
+            {row.input for row in rows if row.split == "train" and row.label == label}
+            for label in self.folders
+        )
         tested = _tested(rows)
-        both = [path for path in tested if path in trained]
-        if both:
+        learned_from = [path for path in tested if path in backlit | well_lit]
+        if learned_from:
             warnings.warn(
-                f"data.test_input: {len(both)} of {len(tested)} photographs are trained on, too, such as "
-                f"{both[0].name}: figures on them flatter",
+                f"data.test_input: {len(learned_from)} of {len(tested)} photographs are trained on, too, "
+                f"such as {learned_from[0].name}: figures on them flatter",
+                stacklevel=2,
+            )
+        if backlit & well_lit:
+            warnings.warn(
+                f"data.backlit and data.well_lit have {len(backlit & well_lit)} photographs in common: no "
+                "prompt can tell them apart",
                 stacklevel=2,
             )
 

@@ -12,7 +12,6 @@ from relit.data.rows import Finding, Row, Split
 
 # The splits whose scenes those of a split must not show.
 _LATER: dict[Split, tuple[Split, ...]] = {"train": ("val", "test"), "val": ("test",), "test": ()}
-_NAMED = 5
 
 
 class Leak(NamedTuple):
@@ -89,12 +88,6 @@ def cross_leaks(
         }
         if shown:
             yield split, sorted(shown)
-
-
-def named_scenes(scenes: Sequence[str]) -> str:
-    """The first few of them, and how many more there are."""
-    more = len(scenes) - _NAMED
-    return ", ".join(scenes[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _contents(row: Row, original: Mapping[Path, Path]) -> list[tuple[Path, Path]]:

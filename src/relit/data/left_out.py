@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
+from relit.data.few import few
 from relit.errors import ConfigurationError
-
-_NAMED = 5
 
 
 def leave_out(key: str, what: str, problems: Sequence[str], total: int, strict: bool) -> None:
@@ -24,9 +21,7 @@ def leave_out(key: str, what: str, problems: Sequence[str], total: int, strict: 
     """
     if not problems:
         return
-    more = len(problems) - _NAMED
-    named = ", ".join(problems[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-    message = f"{key}: {len(problems)} of {total} photographs {what}: {named}"
+    message = f"{key}: {len(problems)} of {total} photographs {what}: {few(problems)}"
     if len(problems) == total:
         raise ConfigurationError(f"{message}. None is left: name another folder")
     if strict:
@@ -34,9 +29,3 @@ def leave_out(key: str, what: str, problems: Sequence[str], total: int, strict: 
             f"{message}. Replace or remove them, or leave them out with data.strict=false"
         )
     warnings.warn(f"{message}: left out", stacklevel=3)
-
-
-def in_threads(task: Callable[[int], str | None], count: int) -> list[str | None]:
-    """``task(0)`` to ``task(count - 1)``, in threads: decoders work outside of Python's lock."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(task, range(count)))

@@ -17,11 +17,11 @@ from types import ModuleType
 from typing import NamedTuple
 
 from relit.atomic import atomic_write, check_writable
+from relit.data.few import few
 from relit.data.rows import SPLITS, Row
 from relit.errors import ConfigurationError
 
 COLUMNS = ("input", "reference", "split", "label", "scene")
-_NAMED = 3
 
 
 class _Line(NamedTuple):
@@ -223,10 +223,8 @@ def _check_files(path: Path, lines: Sequence[_Line], rows: Sequence[Row]) -> Non
         if file is not None and not file.is_file()
     ]
     if missing:
-        more = len(missing) - _NAMED
-        named = ", ".join(missing[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         raise ConfigurationError(
-            f"{path}: {len(missing)} of the files it names do not exist: {named}. "
+            f"{path}: {len(missing)} of the files it names do not exist: {few(missing, most=3)}. "
             "Relative paths start at the manifest's folder; correct them or move the files"
         )
 

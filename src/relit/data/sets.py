@@ -13,11 +13,12 @@ from torch.utils.data import Dataset
 
 from relit.data.decoding import UnreadablePhoto, UnusablePhoto, header_size
 from relit.data.files import unique_names
-from relit.data.left_out import in_threads, leave_out
+from relit.data.left_out import leave_out
 from relit.data.photo import resize_photo
 from relit.data.reader import PhotoReader
 from relit.data.rows import Row
 from relit.data.sizes import size_mismatch
+from relit.data.threads import in_threads
 
 
 class Pair(TypedDict):
@@ -108,7 +109,7 @@ class PhotoSet(Dataset[Tensor]):
                 self._kept[index] = photo
             return None
 
-        problems = in_threads(problem, len(self))
+        problems = in_threads(problem, range(len(self)))
         readable = [index for index, found in enumerate(problems) if found is None]
         if len(readable) < len(self):
             leave_out(self.key, "cannot be read", [p for p in problems if p], len(self), strict)
@@ -173,7 +174,7 @@ class PairSet(Dataset[Pair]):
                 return f"{error.path.name} ({error.reason})"
             return None
 
-        problems = in_threads(problem, len(self))
+        problems = in_threads(problem, range(len(self)))
         found = [one for one in problems if one]
         leave_out(self.key, "cannot be read or compared", found, len(self), strict)
         self.rows = [row for row, one in zip(self.rows, problems, strict=True) if one is None]

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from relit.data.condition import Condition, conditions
 from relit.data.duplicates import duplicate_findings, originals
+from relit.data.few import few
 from relit.data.layouts.layout import Layout
-from relit.data.leaks import cross_leaks, leak_findings, named_scenes
+from relit.data.leaks import cross_leaks, leak_findings
 from relit.data.resized import resized_to
 from relit.data.rows import SPLITS, Finding, Listing, Row, Split
 from relit.data.sizes import size_mismatch
@@ -178,7 +179,7 @@ def _cross_findings(
     for split, scenes in cross_leaks(rows, other_rows, original, by_scene):
         message = (
             f"{len(scenes)} of the scenes in {one.title}'s {split} split also in {other.title}'s test split "
-            f"({named_scenes(scenes)}): a test on {other.title} after training on {one.title} leaks"
+            f"({few(scenes)}): a test on {other.title} after training on {one.title} leaks"
         )
         yield Finding("leak", f"{one.name} {split}, {other.name} test", message)
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import replicas
 
+from relit.data.files import find_folder
 from relit.data.layouts import LAYOUTS, find_layout
 from relit.data.layouts.backlit300 import Backlit300
 from relit.data.layouts.baid import BAID
 from relit.data.layouts.div2k import DIV2K
 from relit.data.layouts.fivek import fivek_scene
-from relit.data.layouts.layout import Layout, find_folder
+from relit.data.layouts.layout import Layout
 from relit.data.layouts.lcdp import LCDP
 from relit.data.layouts.msec import MSEC
 from relit.data.layouts.pair_folders import PairFolders
@@ -51,7 +52,7 @@ def named(rows: list[Row], split: str) -> list[tuple[str, str | None, str]]:
 
 
 def test_baid_has_backlit_and_well_lit_photographs_to_train_on_and_pairs_to_test_on(tmp_path: Path) -> None:
-    rows = clean(BAID().list(replicas.baid(tmp_path)))
+    rows = clean(replicas.scaled(BAID(), references=2).list(replicas.baid(tmp_path)))
     assert named(rows, "train") == [
         ("resize_input/0001.JPG", None, "backlit"),
         ("resize_input/0002.jpg", None, "backlit"),

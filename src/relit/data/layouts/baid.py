@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from relit.data.layouts.layout import Counts, Layout, find_folder, pair_rows, single_rows
-from relit.data.rows import Listing, Row
+from relit.data.files import find_folder
+from relit.data.layouts.layout import Counts, Layout, pair_rows, single_rows
+from relit.data.rows import Finding, Listing, Row
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class BAID(Layout):
     homes = ()
     marks = ("BAID_380/resize_input", "BAID/test/resize_input")
     counts: ClassVar[Counts] = {"train": 380, "test": 368}
+    references: ClassVar[int] = 384
+    """How many well-lit photographs come with it."""
     source = "the link in CLIP-LIT's repository, https://github.com/ZhexinLiang/CLIP-LIT"
     licence = "not stated"
     notes = "copies such as 0152(2).png are among the test photographs as published: they count once"
@@ -32,9 +35,18 @@ class BAID(Layout):
         inputs, references = (find_folder(home, f"BAID/test/resize_{kind}") for kind in ("input", "gt"))
         return (
             single_rows(find_folder(home, "BAID_380/resize_input"), "train", "backlit")
-            + single_rows(find_folder(home, "DIV2K_384"), "train", "well_lit")
+            + self._well_lit(find_folder(home, "DIV2K_384"))
             + pair_rows(inputs, references, "test", "backlit", lambda path: f"test/{path.stem}")
         )
+
+    def _well_lit(self, folder: Path) -> Listing:
+        """Others will do as well, but a part of them is most likely a broken download."""
+        listing = single_rows(folder, "train", "well_lit")
+        found = len(listing.rows)
+        if found not in (0, self.references):
+            message = f"{found:,} photographs instead of {self.references:,}"
+            listing.findings.append(Finding("count", str(folder), message, fault=False))
+        return listing
 
     def counted(self, row: Row) -> bool:
         """Backlit photographs: any number of well-lit ones will do."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from relit.data.files import same_name
-from relit.data.layouts.layout import Counts, Layout, existing_root, find_folder, single_rows
+from relit.data.files import find_folder, same_name
+from relit.data.layouts.layout import Counts, Layout, existing_root, single_rows
 from relit.data.rows import Listing, Split
 from relit.errors import ConfigurationError
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from relit.data.files import match, photos_in, same_name
+from relit.data.files import find_folder, match, photos_in
 from relit.data.rows import Finding, Listing, Row, Split
 from relit.errors import ConfigurationError
 
@@ -126,17 +126,6 @@ def existing_root(root: Path | str) -> Path:
             "name the folder that holds the data set"
         )
     return root
-
-
-def find_folder(home: Path, below: str) -> Path:
-    """The folder ``below`` in ``home``, its names in any case; as given where there is none."""
-    folder = home
-    for name in Path(below).parts:
-        exact, alike = folder / name, []
-        if folder.is_dir() and not exact.is_dir():
-            alike = [path for path in folder.iterdir() if same_name(path.name) == same_name(name)]
-        folder = next((path for path in sorted(alike) if path.is_dir()), exact)
-    return folder
 
 
 def pair_rows(

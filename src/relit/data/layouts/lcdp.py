@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from relit.data.files import find_folder
 from relit.data.layouts.fivek import fivek_scene
-from relit.data.layouts.layout import Counts, Layout, find_folder, pair_rows
+from relit.data.layouts.layout import Counts, Layout, pair_rows
 from relit.data.rows import Listing, Split
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from relit.data.files import photos_in, same_name
+from relit.data.files import find_folder, photos_in, same_name
 from relit.data.layouts.fivek import fivek_scene
-from relit.data.layouts.layout import Counts, Layout, find_folder, missing_folders
+from relit.data.layouts.layout import Counts, Layout, missing_folders
 from relit.data.rows import Finding, Listing, Row, Split
 from relit.errors import ConfigurationError
 

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from relit.data.files import photos_in
-from relit.data.layouts.layout import Counts, Layout, find_folder
+from relit.data.files import find_folder, photos_in
+from relit.data.layouts.layout import Counts, Layout
 from relit.data.rows import Finding, Listing, Row, Split
 from relit.errors import ConfigurationError
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from relit.data.layouts.layout import Counts, Layout, find_folder, pair_rows
+from relit.data.files import find_folder
+from relit.data.layouts.layout import Counts, Layout, pair_rows
 from relit.data.rows import Finding, Listing, Split
 
 _LABELS = {"low": "under", "over": "over"}
