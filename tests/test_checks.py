@@ -82,8 +82,8 @@ def test_data_settings_may_come_from_the_stages() -> None:
 def test_stages_that_need_other_data_are_told_in_one_line() -> None:
     message = message_for(stage__first__data={"images": True}, stage__second__data={"images": True})
     assert message.splitlines() == [
-        "stage.first.data.images: toy_regression.ToyPoints takes no 'images'. Other stages ask for it, too: 1. "
-        "Choose a data=NAME that suits the method."
+        "stage.first.data.images: toy_regression.ToyPoints takes no 'images'. "
+        "Other stages ask for it, too: 1. Choose a data=NAME that suits the method."
     ]
 
 
