@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from benchmarks import enhancement_step, photo_loading, prompt_stage
+from benchmarks import correction_step, enhancement_step, photo_loading, prompt_stage
 from benchmarks.timing import machine
 from relit.atomic import atomic_write
 
@@ -25,11 +25,16 @@ def main() -> None:
         print(f"Measuring {benchmark.__name__} ...", flush=True)
         seconds |= benchmark.run()
     peaks = photo_loading.memory()
+    print(f"Measuring {correction_step.__name__} ...", flush=True)
+    step_peaks, costs = correction_step.memory(), correction_step.run()
     print(table(seconds))
     print(photo_loading.memory_table(peaks))
+    print(correction_step.table(costs))
+    print(correction_step.memory_table(step_peaks))
     for name, value in machine().items():
         print(f"{name}: {value}")
-    atomic_write(RESULTS, json.dumps(report(seconds, peaks), indent=2).encode())
+    written = report(seconds, peaks) | correction_step.report(costs, step_peaks)
+    atomic_write(RESULTS, json.dumps(written, indent=2).encode())
     print(f"Written to {RESULTS}.")
 
 

@@ -41,13 +41,13 @@ def test_mean_and_spread_over_seeds() -> None:
         run("bad", 2, 17.0, 0.9),
         run("none", 0, 20.0),
     ]
-    worse, full = tabulate("T", PAPER, runs)["rows"]
+    worse, full = tabulate("T", "BAID", PAPER, runs)["rows"]
     assert worse["figures"]["psnr"]["mean"] == pytest.approx(13)
     assert worse["figures"]["psnr"]["spread"] == pytest.approx(math.sqrt((9 + 1 + 16) / 2))
     assert worse["figures"]["ssim"]["mean"] == pytest.approx(0.5)
     assert worse["seeds"] == [0, 1, 2]
     assert full["figures"]["psnr"] == {"mean": 20.0, "spread": None}
-    cells = lines_of(as_text(tabulate("T", PAPER, runs)))
+    cells = lines_of(as_text(tabulate("T", "BAID", PAPER, runs)))
     assert cells["worse"] == ["13.00 ± 3.61", "0.500 ± 0.361", "3", "14.748", "0.823"]
     assert cells["full method"] == ["20.00", "0.500", "1", "21.579", "0.883"]
 
@@ -57,7 +57,7 @@ def test_the_order_of_rows_is_compared_with_the_papers() -> None:
 
     def order(*psnr: float) -> tuple[int, int, list[str]]:
         runs = [run(name, 0, value) for name, value in zip("abc", psnr, strict=False)]
-        found = tabulate("T", paper, runs)["order"]
+        found = tabulate("T", "BAID", paper, runs)["order"]
         return found["as_in_paper"], found["pairs"], found["best_first"]
 
     assert order(1, 2, 3) == (3, 3, ["c", "b", "a"])
@@ -78,7 +78,7 @@ def test_the_order_of_rows_is_compared_with_the_papers() -> None:
 )
 def test_the_verdict_is_said(psnr: tuple[float, ...], sentence: str) -> None:
     runs = [run(row.value, 0, value) for row, value in zip(PAPER, psnr, strict=False)]
-    assert sentence in as_text(tabulate("T", PAPER, runs))
+    assert sentence in as_text(tabulate("T", "BAID", PAPER, runs))
 
 
 def test_failed_runs_are_named_and_leave_the_others_as_they_are() -> None:
@@ -88,7 +88,7 @@ def test_failed_runs_are_named_and_leave_the_others_as_they_are() -> None:
         Run("none", 1, failure="out of memory"),
         run("none", 2, 22.0),
     ]
-    table = tabulate("T", PAPER, runs)
+    table = tabulate("T", "BAID", PAPER, runs)
     text = as_text(table)
     assert lines_of(text)["worse"] == ["failed", "failed", "0 of 1", "14.748", "0.823"]
     assert lines_of(text)["full method"] == ["21.00 ± 1.41", "0.500 ± 0.000", "2 of 3", "21.579", "0.883"]
@@ -98,22 +98,43 @@ def test_failed_runs_are_named_and_leave_the_others_as_they_are() -> None:
 
 
 def test_rows_that_have_not_run_and_rows_that_the_paper_does_not_have() -> None:
-    text = as_text(tabulate("T", PAPER, [run(["a", "b"], 0, 20.0)]))
+    text = as_text(tabulate("T", "BAID", PAPER, [run(["a", "b"], 0, 20.0)]))
     assert lines_of(text)["worse"] == ["not run", "not run", "0", "14.748", "0.823"]
     assert lines_of(text)["a + b"] == ["20.00", "0.500", "1", "-", "-"]
 
 
 def test_without_references_there_is_s_and_the_remedy() -> None:
-    text = as_text(tabulate("T", PAPER, [Run("bad", 0, {"S": 0.25}), Run("none", 0, {})]))
+    text = as_text(tabulate("T", "BAID", PAPER, [Run("bad", 0, {"S": 0.25}), Run("none", 0, {})]))
     assert lines_of(text)["worse"][0] == "0.250"
     assert lines_of(text)["full method"][0] == "-"
     assert "data.test_reference=DIR" in text
     assert "Order of rows" not in text
 
 
+def test_the_papers_figures_are_shown_with_the_decimals_they_were_printed_with() -> None:
+    paper = [PaperRow("plain", "a", 24.10, 0.8711), PaperRow("full", "b", 24.95, 0.886)]
+    cells = lines_of(as_text(tabulate("T", "LCDP", paper, [run("c", 0, 20.0)])))
+    assert cells["plain"][-2:] == ["24.10", "0.8711"]
+    assert cells["full"][-2:] == ["24.95", "0.8860"]
+    assert cells["c"][-2:] == ["-", "-"]
+
+
+@pytest.mark.parametrize("data", ["BAID", "LCDP"])
+def test_the_note_names_the_data_of_the_papers_figures(data: str) -> None:
+    assert f"The paper's figures: {data}'s test set," in as_text(tabulate("T", data, PAPER, []))
+
+
+def test_settings_that_only_some_runs_have_are_noted() -> None:
+    settings = [{"steps": 9}, {"clip": "a", "steps": 9}, {"clip": "b", "steps": 9}]
+    runs = [Run("bad", seed, {}, setting) for seed, setting in enumerate(settings)]
+    table = tabulate("T", "LCDP", PAPER, runs)
+    assert table["setting"] == {"steps": [9], "clip": ["a", "b"]}
+    assert "steps=9, clip=a or b" in as_text(table)
+
+
 def test_columns_are_aligned() -> None:
     text = as_text(
-        tabulate("T", PAPER, [run("bad", 0, 9.5), run("bad", 1, 10.5), run("a longer name", 0, 1.0)])
+        tabulate("T", "BAID", PAPER, [run("bad", 0, 9.5), run("bad", 1, 10.5), run("a longer name", 0, 1.0)])
     )
     table = [line for line in text.splitlines() if line.startswith("|")]
     bars = {tuple(place for place, sign in enumerate(line) if sign == "|") for line in table}
@@ -158,7 +179,7 @@ def swept(folder: Path, *jobs: Any) -> tuple[AblationTable, DictConfig]:
         "bad": {"label": "worse", "psnr": 14.748, "ssim": 0.823},
         "full": {"label": "full method", "value": "none", "psnr": 21.579, "ssim": 0.883},
     }
-    callback = AblationTable("T", "ablation", rows)
+    callback = AblationTable("T", "ablation", "LCDP", rows)
     for config, returned in jobs:
         callback.on_job_end(config, returned)
         assert returned.return_value is None  # Hydra goes on

@@ -1,75 +1,35 @@
-"""The ablations and their tables as configurations: what each trains, how long, and that it is accepted."""
+"""CLIP-LIT's ablations and tables as configurations: what each trains, how long, and that it is accepted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from compositions import ROOT, composed, configurations, jobs, stages, table_of, task
 from omegaconf import DictConfig, OmegaConf
 
-from relit.ablation_sweep import AblationTable, folder_name
+from relit.ablation_sweep import folder_name
 from relit.checks import check_configuration
 from relit.clip import FrozenClip
 from relit.clip_lit.prompts import FixedPrompts
 from relit.clip_loading import load_clip
-from relit.plan import expand_plan
 from relit.stages import build
 
-ROOT = Path(__file__).resolve().parents[1]
-ABLATIONS = sorted(path.stem for path in (ROOT / "conf" / "ablation").iterdir())
+ABLATIONS = sorted(
+    path.stem for path in (ROOT / "conf" / "ablation").iterdir() if not path.stem.startswith("restorex_")
+)
 TABLES = ["table3", "table4", "table5"]
 PROMPT_STAGES = ("prompt_initialisation", "prompt_refinement")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _configurations() -> Iterator[None]:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with configurations():
         yield
-    GlobalHydra.instance().clear()
-
-
-@cache
-def _composed(overrides: tuple[str, ...]) -> DictConfig:
-    return compose("train", ["hydra.runtime.output_dir=runs/x", *overrides], return_hydra_config=True)
-
-
-def composed(*overrides: str) -> DictConfig:
-    """The configuration of a run, as train.py hands it on; ``hydra`` in it can be resolved, too."""
-    cfg = deepcopy(_composed(overrides))
-    HydraConfig.instance().set_config(cfg)
-    return cfg
-
-
-def task(cfg: DictConfig) -> DictConfig:
-    """Without ``hydra``."""
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-
-
-def stages(cfg: DictConfig) -> list[str]:
-    return [planned.name for planned in expand_plan(OmegaConf.to_container(cfg.plan, resolve=True))]
 
 
 def enhancer_steps(cfg: DictConfig) -> int:
     return sum(cfg.stage[name].steps for name in stages(cfg) if name not in PROMPT_STAGES)
-
-
-def jobs(table: str, *overrides: str) -> list[list[str]]:
-    """The overrides of each run that ``experiment=ablation/TABLE`` sweeps over."""
-    given = [f"experiment=ablation/{table}", *overrides]
-    params = composed(
-        *(override for override in given if not override.startswith("seed="))
-    ).hydra.sweeper.params
-    swept = OverridesParser.create().parse_overrides([*(f"{k}={v}" for k, v in params.items()), *given])
-    return BasicSweeper.split_arguments(swept, None)[0]
 
 
 # --- the overrides ---
@@ -163,13 +123,6 @@ def test_every_run_of_a_table_has_a_folder_of_its_own(table: str) -> None:
         "/" not in folder and f"-seed{cfg.seed}" in folder for folder, cfg in zip(folders, runs, strict=True)
     )
     assert {cfg.hydra.sweep.dir for cfg in runs} == {f"runs/{table}"}
-
-
-def table_of(cfg: DictConfig) -> AblationTable:
-    node: dict[str, Any] = dict(cfg.hydra.callbacks.table)
-    found = build(node)
-    assert isinstance(found, AblationTable)
-    return found
 
 
 def test_the_papers_figures() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import operator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import correction_step
 from benchmarks.__main__ import report
 from benchmarks.enhancement_step import (
     enhancement_stage,
@@ -19,12 +22,22 @@ from benchmarks.enhancement_step import (
     straightforward_network,
 )
 from benchmarks.photo_loading import Peak, data_module, memory_table, write_photos
+from benchmarks.process_memory import available, peak_of
 from benchmarks.prompt_stage import Straightforward, bank_loss, prompt_pair
 from benchmarks.stand_ins import random_photos, random_pixels
 from relit.clip import FrozenClip
 from relit.clip_loading import load_clip
+from relit.clip_restorex.correction import Correction
+from relit.clip_restorex.restormer_stages import (
+    PlainRestoration,
+    ReferencePriors,
+    RestoredPriors,
+    RestormerStage,
+)
 from relit.data.augmentation import Augmentation
 from relit.feature_bank import FeatureBank
+
+NARROW: dict[str, Any] = {"dim": 4, "blocks": (1, 1, 1, 1), "refinement": 1, "heads": (1, 2, 2, 2)}
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +98,84 @@ def test_memory_is_reported_for_few_and_many_photographs() -> None:
     written = json.loads(json.dumps(report({"a step": (3.0, 1.5)}, peaks)))
     assert written["benchmarks"]["a step"]["ratio"] == 2
     assert written["loading_peak_mib"]["768x512, crops"][1] == {"resident": 810, "anonymous": 501}
+
+
+# --- CLIP-RestoreX beside a plain Restormer ---
+
+
+def correction_stages(clip: FrozenClip) -> list[RestormerStage]:
+    """The plain stage and those by priors, which begin at the same Restormer."""
+    stages = [
+        correction_step.stage(kind, clip, **NARROW)
+        for kind in (PlainRestoration, ReferencePriors, RestoredPriors)
+    ]
+    for modulated in stages[1:]:
+        missing, unexpected = modulated.restormer.load_state_dict(
+            stages[0].restormer.state_dict(), strict=False
+        )
+        assert all(".modulation." in name for name in missing)
+        assert not unexpected
+    return stages
+
+
+def test_stages_by_priors_begin_at_the_plain_ones_result(clip: FrozenClip) -> None:
+    batch = correction_step.random_pairs(1, 16)
+    plain, first, second = correction_stages(clip)
+    expected = correction_step.stage_loss(plain, batch)
+    torch.testing.assert_close(correction_step.stage_loss(first, batch), expected)
+    loss = correction_step.stage_loss(second, batch)
+    assert loss > expected  # of the priors, too
+    loss.backward()
+    trained = {name.split(".")[1] for name, p in second.named_parameters() if p.grad is not None}
+    assert {"priors", "diffusion"} < trained
+    assert all(p.grad is None for p in second.restorer.reference_priors.parameters())
+
+
+def test_perception_adds_to_the_loss_that_is_timed(clip: FrozenClip) -> None:
+    batch = correction_step.random_pairs(1, 16)
+    trained = correction_step.stage(RestoredPriors, clip, sap=True, **NARROW)
+    with_sap = correction_step.stage_loss(trained, batch)
+    trained.perception = None
+    assert with_sap > correction_step.stage_loss(trained, batch)
+
+
+def test_checkpointing_is_timed_on_the_same_loss_and_gradient(clip: FrozenClip) -> None:
+    batch, found = correction_step.random_pairs(1, 16), []
+    trained = correction_step.stage(RestoredPriors, clip, **NARROW)
+    for checkpointing in (False, True):
+        trained.restormer.checkpointing = checkpointing
+        trained.zero_grad()
+        loss = correction_step.stage_loss(trained, batch)
+        loss.backward()
+        found.append([loss.detach(), *(gradient.clone() for gradient in gradients(trained))])
+    for kept, checkpointed in zip(*found, strict=True):
+        torch.testing.assert_close(checkpointed, kept)
+
+
+def test_both_corrections_that_are_timed_have_one_result(clip: FrozenClip) -> None:
+    plain, by_priors = (correction_step.network(one, **NARROW) for one in (None, clip))
+    by_priors.restormer.load_state_dict(plain.restormer.state_dict(), strict=False)
+    photo = random_pixels(1, 24) / 255
+    expected = Correction(plain, None)(photo)
+    torch.testing.assert_close(Correction(by_priors, clip)(photo), expected)
+    assert not torch.equal(expected, photo)
+
+
+def test_costs_are_reported_as_how_many_times_more() -> None:
+    costs = {"a step": correction_step.Cost(plain=2.0, more=3.0)}
+    peaks = {"512 pixels": correction_step.Peaks(checkpointed=1234.5, kept=None)}
+    assert " ".join(correction_step.table(costs).split()) == "without with ratio a step 2.000 s 3.000 s 1.50"
+    assert "512 pixels  1,234 and more than is free" in correction_step.memory_table(peaks)
+    assert correction_step.memory_table({}) == ""
+    written = json.loads(json.dumps(correction_step.report(costs, peaks)))
+    assert written["correction"]["a step"]["ratio"] == 1.5
+    assert written["correction_peak_mib"]["512 pixels"] == {"checkpointed": 1234.5, "kept": None}
+
+
+@pytest.mark.skipif(available() is None, reason="only Linux tells")
+def test_memory_is_that_of_a_process_of_its_own() -> None:
+    kept = bytes(300 << 20)  # this process's own does not count
+    little, much = (peak_of(operator.mul, b"x", mib << 20) for mib in (1, 200))
+    assert little < 200 < much
+    assert much - little == pytest.approx(199, abs=20)
+    assert len(kept) == 300 << 20

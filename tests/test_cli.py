@@ -47,17 +47,33 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return said.err
 
 
-def test_help_answers_without_torch() -> None:
+@pytest.mark.parametrize("command", [[], ["enhance"], ["evaluate"], ["import"]], ids=str)
+def test_help_answers_without_torch(command: list[str]) -> None:
     code = (
         "import sys\nfrom relit.cli import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit as exit_:\n    assert exit_.code == 0\n"
+        f"try:\n    main({[*command, '--help']})\nexcept SystemExit as exit_:\n    assert exit_.code == 0\n"
         "assert 'torch' not in sys.modules"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "import" in found.stdout
+    assert f"usage: {' '.join(['relit', *command])}" in found.stdout
+    if not command:
+        assert all(name in found.stdout for name in ("enhance", "evaluate", "import", "data"))
 
 
-@pytest.mark.parametrize("arguments", [[], ["inport"], ["import", "a.pth"], ["import", "-o", "b"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["inport"],
+        ["import", "a.pth"],
+        ["import", "-o", "b"],
+        ["enhance", "a.png", "-o", "out"],
+        ["enhance", "-o", "out", "--weights", "w.safetensors"],
+        ["enhance", "a.png", "-o", "out", "--weights", "w.safetensors", "--device", "tpu"],
+        ["evaluate", "--pred", "out"],
+    ],
+    ids=str,
+)
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

@@ -286,3 +286,49 @@ def test_the_wrong_tower_says_what_to_ask_for() -> None:
         load_clip("tiny-ViT", "embedded").stage_features(images)
     with pytest.raises(ValueError, match="1 to 12"):
         load_clip("tiny-ViT", "embedded").block_features(images, [0])
+
+
+@pytest.mark.parametrize("size", [(128, 128), (50, 70)])
+def test_the_mean_token_is_the_mean_of_the_patches(size: tuple[int, int]) -> None:
+    """Without the class token, which stands first."""
+    clip, model = load_clip("tiny-ViT", "embedded"), plain_model("tiny-ViT")
+    images = pictures(2, *size)
+    resized = vision.resize(images, [128, 128], antialias=True)
+    blocks = [model.visual.transformer.resblocks[i] for i in (2, 11)]
+    tokens = hooked(blocks, lambda: model.encode_image(normalised(resized)))
+    for found, wanted in zip(clip.block_features(images, [3, 12], "mean"), tokens, strict=True):
+        assert wanted.shape[1] == 1 + (128 // 16) ** 2
+        torch.testing.assert_close(found, wanted[:, 1:].mean(dim=1))
+
+
+def test_both_tokens_come_in_the_order_asked_for() -> None:
+    clip, images = load_clip("tiny-ViT", "embedded"), pictures(1, 128, 128)
+    for token in ("class", "mean"):
+        third, ninth = clip.block_features(images, [3, 9], token)
+        torch.testing.assert_close(clip.block_features(images, [9, 3, 9], token), [ninth, third, ninth])
+
+
+def test_block_count_and_width_are_the_towers() -> None:
+    clip, model = load_clip("tiny-ViT", "embedded"), plain_model("tiny-ViT")
+    assert clip.has_blocks
+    assert clip.block_count == len(model.visual.transformer.resblocks) == 12
+    *_, last = clip.block_features(pictures(1, 128, 128), range(1, clip.block_count + 1))
+    assert last.shape == (1, clip.block_width)
+    with pytest.raises(ValueError, match="blocks 1 to 12, not"):
+        clip.block_features(pictures(1, 128, 128), [clip.block_count + 1])
+
+
+def test_a_resnet_has_stages_and_no_blocks() -> None:
+    resnet, vit = load_clip("tiny-ResNet", "embedded"), load_clip("tiny-ViT", "embedded")
+    assert (resnet.has_blocks, resnet.block_count, resnet.has_stages) == (False, 0, True)
+    assert (vit.has_blocks, vit.has_stages) == (True, False)
+
+
+def test_sizes_of_openais_towers_without_their_weights() -> None:
+    for name, blocks, width in (("ViT-B-32", 12, 768), ("ViT-L-14", 24, 1024), ("RN50", 0, None)):
+        with torch.device("meta"):
+            model = open_clip.create_model(name, pretrained=None, device="meta")
+        clip = FrozenClip(model, tiny.tokenizer(), ClipIdentity(name, "none", ""), (0.5,) * 3, (0.5,) * 3)
+        assert clip.block_count == blocks
+        assert clip.has_blocks == (blocks > 0)
+        assert width is None or clip.block_width == width

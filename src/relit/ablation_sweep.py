@@ -47,13 +47,13 @@ class AblationTable(Callback):
     Args:
         title: of the table.
         by: what the rows differ in: a configuration group or a key.
+        tested_on: the data set whose test photographs the paper's figures are of.
         rows: the paper's, ``{id: {label, psnr, ssim, value}}``; ``value`` is what ``by`` is there, the id if
             it is left out.
     """
 
-    def __init__(self, title: str, by: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
-        self.title = title
-        self.by = by
+    def __init__(self, title: str, by: str, tested_on: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        self.title, self.by, self.tested_on = title, by, tested_on
         self.paper = [PaperRow(**{"value": name, **row}) for name, row in rows.items()]
         self.runs: list[Run] = []
         self.status = 0
@@ -80,17 +80,20 @@ class AblationTable(Callback):
         self.runs.append(self._run(config, job_return))
         # a failed job would make Hydra end the sweep with its traceback, without a table
         job_return.status, job_return.return_value = JobStatus.COMPLETED, None
-        table = tabulate(self.title, self.paper, self.runs)
+        table = self._table()
         folder = Path(config.hydra.sweep.dir)
         atomic_write(folder / "table.json", (json.dumps(table, indent=2, allow_nan=False) + "\n").encode())
         atomic_write(folder / "table.md", as_text(table).encode())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table, and end with the status of what failed."""
-        print(f"\n{as_text(tabulate(self.title, self.paper, self.runs))}")
+        print(f"\n{as_text(self._table())}")
         print(f"Table: {config.hydra.sweep.dir}/table.md  Figures: {config.hydra.sweep.dir}/table.json")
         if self.status:
             raise SystemExit(self.status)
+
+    def _table(self) -> dict[str, Any]:
+        return tabulate(self.title, self.tested_on, self.paper, self.runs)
 
     def _run(self, config: DictConfig, job: JobReturn) -> Run:
         value, run_dir = self.value_of(config), Path(config.run_dir)

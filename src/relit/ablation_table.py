@@ -52,13 +52,20 @@ class Run:
     failure: str | None = None
 
 
-def tabulate(title: str, paper: Sequence[PaperRow], runs: Sequence[Run]) -> dict[str, Any]:
+def tabulate(title: str, tested_on: str, paper: Sequence[PaperRow], runs: Sequence[Run]) -> dict[str, Any]:
     """The table as plain containers: the paper's rows first, then rows that the paper does not have.
 
+    Args:
+        title: of the table.
+        tested_on: the data set whose test photographs the paper's figures are of.
+        paper: its rows.
+        runs: of any row, in any order.
+
     Returns:
-        ``title``; ``rows``, each with ``label``, ``value``, ``figures`` (``{name: {mean, spread}}``), the
-        ``seeds`` they are of, ``failed`` (``[{seed, reason}]``) and ``paper`` (its figures or None);
-        ``order``, see :func:`order_of`; ``setting``, the values that each setting had; ``seeds`` of all runs.
+        ``title`` and ``tested_on``; ``rows``, each with ``label``, ``value``, ``figures`` (``{name: {mean,
+        spread}}``), the ``seeds`` they are of, ``failed`` (``[{seed, reason}]``) and ``paper`` (its figures
+        or None); ``order``, see :func:`order_of`; ``setting``, the values that each setting had; ``seeds``
+        of all runs.
         The spread is the standard deviation over seeds, n - 1 in the denominator; None for one seed.
     """
     values = [row.value for row in paper]
@@ -72,9 +79,10 @@ def tabulate(title: str, paper: Sequence[PaperRow], runs: Sequence[Run]) -> dict
     settings = [run.setting for run in runs if run.failure is None]
     return {
         "title": title,
+        "tested_on": tested_on,
         "rows": rows,
         "order": order_of(rows),
-        "setting": {name: _distinct(s.get(name) for s in settings) for s in settings[:1] for name in s},
+        "setting": _values_by_name(settings),
         "seeds": sorted({run.seed for run in runs}),
     }
 
@@ -105,13 +113,15 @@ def as_text(table: Mapping[str, Any]) -> str:
     paired = any("psnr" in row["figures"] for row in table["rows"])
     columns = ["psnr", "ssim"] if paired or not any(row["figures"] for row in table["rows"]) else ["S"]
     heads = ["row", *(HEADS[name] for name in columns), "seeds", "paper: PSNR (dB)", "paper: SSIM"]
-    lines = [heads, *(_cells(row, columns) for row in table["rows"])]
+    decimals = {name: _decimals(table["rows"], name) for name in ("psnr", "ssim")}
+    lines = [heads, *(_cells(row, columns, decimals) for row in table["rows"])]
     notes = [*_failures(table["rows"]), _setting(table)]
     if any(figure["spread"] is not None for row in table["rows"] for figure in row["figures"].values()):
         notes.append("± is the standard deviation over seeds.")
     notes.append(_order(table["order"]) if columns != ["S"] else NO_REFERENCES)
     notes.append(
-        "The paper's figures: BAID's test set, the paper's CLIP and steps. What compares is the order."
+        f"The paper's figures: {table['tested_on']}'s test set, the paper's CLIP and steps. What compares is "
+        "the order."
     )
     return "\n".join([table["title"], "", *_aligned(lines), "", *(f"* {note}" for note in notes), ""])
 
@@ -142,7 +152,7 @@ def _row(value: Any, printed: PaperRow | None, runs: Sequence[Run]) -> dict[str,
     }
 
 
-def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+def _cells(row: Mapping[str, Any], columns: Sequence[str], decimals: Mapping[str, int]) -> list[str]:
     absent = "-"
     if not row["seeds"]:
         absent = "failed" if row["failed"] else "not run"
@@ -153,7 +163,16 @@ def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     runs = len(row["seeds"]) + len(row["failed"])
     cells.append(f"{len(row['seeds'])} of {runs}" if row["failed"] else str(runs))
     paper = row["paper"]
-    return [*cells, *(["-", "-"] if paper is None else [f"{paper[name]:.3f}" for name in ("psnr", "ssim")])]
+    return [
+        *cells,
+        *("-" if paper is None else f"{paper[name]:.{digits}f}" for name, digits in decimals.items()),
+    ]
+
+
+def _decimals(rows: Iterable[Mapping[str, Any]], name: str) -> int:
+    """With how many decimals the paper printed a figure."""
+    figures = [row["paper"][name] for row in rows if row["paper"] is not None]
+    return max((len(str(figure).partition(".")[2]) for figure in figures), default=0)
 
 
 def _figure(figure: Mapping[str, float | None], decimals: int) -> str:
@@ -195,5 +214,12 @@ def _order(order: Mapping[str, Any]) -> str:
     return f"Order of rows by PSNR: not the paper's ({alike} of {pairs} pairs are). Best first: {best_first}."
 
 
-def _distinct(values: Iterable[Any]) -> list[Any]:
-    return list(dict.fromkeys(values))
+def _values_by_name(settings: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The values that each setting had, each once; a run may lack one, such as a CLIP."""
+    found: dict[str, list[Any]] = {}
+    for setting in settings:
+        for name, value in setting.items():
+            values = found.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    return found

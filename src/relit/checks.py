@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -39,7 +40,8 @@ TOP_LEVEL_KEYS = (
     "logger",
     "finish",
 )
-CLIP_SETTINGS = ("logit_scale", "identity_distance", "identity_weight", "phrases")
+CLIP_SETTINGS = ("logit_scale", "identity_distance", "identity_weight", "phrases", "width")
+CLIP_ROLES = ("prompts", "identity", "prior", "sap")
 
 
 def check_environment() -> None:
@@ -111,6 +113,9 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
         if key and isinstance(error, MissingMandatoryValue):
             raise ConfigurationError(f"{key}: not set. Set it: {key}=VALUE.") from error
         reason = str(error).splitlines()[0]
+        if missing := re.match(r"Interpolation key '(\w+)\.", reason):
+            choose = f"{missing[1]}=NAME"
+            raise ConfigurationError(f"{key}: {reason}. Choose a {choose} that suits the method.") from error
         raise ConfigurationError(f"{key}: {reason}. Set it: {key}=VALUE." if key else reason) from error
 
 
@@ -137,4 +142,4 @@ def _clip_problems(clip: Mapping[str, Any]) -> Iterator[str]:
     """Roles are nodes with a ``_target_``; beside them stand the settings that go with their features."""
     for name, value in clip.items():
         if name not in CLIP_SETTINGS and not (isinstance(value, Mapping) and "_target_" in value):
-            yield f"clip.{name}: no such key.{near(str(name), (*CLIP_SETTINGS, 'prompts', 'identity'))}"
+            yield f"clip.{name}: no such key.{near(str(name), (*CLIP_SETTINGS, *CLIP_ROLES))}"

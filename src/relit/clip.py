@@ -1,12 +1,8 @@
-"""Frozen CLIP: a dependency of the modules that use it, not a passenger in them.
-
-The open_clip model is hidden from ``parameters()`` and ``state_dict()``: it is never trained and never enters
-a checkpoint, but it moves between devices with the module that holds it. Preprocessing (resize, normalise) is
-batched and differentiable, so gradients reach the pixels.
-"""
+"""Frozen CLIP: an image tower and a text tower that are only asked."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from relit.errors import ConfigurationError
+from relit.frozen_tower import FrozenTower
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -26,7 +23,7 @@ class ClipIdentity:
     """Which CLIP this is: weight files name it.
 
     Attributes:
-        model: open_clip's model name, or the embedded tower's.
+        model: open_clip's model name, timm's, or the embedded tower's.
         source: pretrained tag, file name, or ``embedded``.
         digest: first 16 hex digits of the SHA-256 over all weights.
     """
@@ -34,6 +31,15 @@ class ClipIdentity:
     model: str
     source: str
     digest: str
+
+    @classmethod
+    def of(cls, network: nn.Module, model: str, source: str) -> ClipIdentity:
+        """The identity of a loaded ``network``; its digest covers names and values of all its tensors."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return cls(model, source, digest.hexdigest()[:16])
 
     def as_dict(self) -> dict[str, str]:
         """Plain strings, for metadata."""
@@ -43,7 +49,7 @@ class ClipIdentity:
 def check_clip(
     metadata: Mapping[str, Any], identities: Mapping[str, ClipIdentity], source: str | Path
 ) -> None:
-    """Refuse weights whose prompts were trained with another CLIP: there they would mean nothing.
+    """Refuse weights that were trained with another CLIP: under this one they would mean nothing.
 
     Models must be the same, up to the suffix ``-quickgelu`` that says how weights are loaded. Digests decide
     where both are known (files that were imported have none); else two different tags are different CLIPs,
@@ -52,19 +58,21 @@ def check_clip(
     Args:
         metadata: of a weight file; ``clip`` maps roles to :meth:`ClipIdentity.as_dict`, perhaps without a
             digest.
-        identities: the configured CLIPs by role; ``prompts`` is compared.
+        identities: the configured CLIPs by role; those that weights depend on, ``prompts`` and ``prior``, are
+            compared.
         source: the weight file, for the message.
 
     Raises:
         ConfigurationError: it is another CLIP.
     """
-    trained, configured = metadata.get("clip", {}).get("prompts"), identities.get("prompts")
-    if trained is None or configured is None or _same_clip(trained, configured.as_dict()):
-        return
-    raise ConfigurationError(
-        f"{source}: its prompts belong to the CLIP {_named(trained)}, but clip.prompts is "
-        f"{_named(configured.as_dict())}. Set clip.prompts to that CLIP, or train prompts without this file."
-    )
+    for role, what in (("prompts", "prompts belong to"), ("prior", "priors come from")):
+        trained, configured = metadata.get("clip", {}).get(role), identities.get(role)
+        if trained is None or configured is None or _same_clip(trained, configured.as_dict()):
+            continue
+        raise ConfigurationError(
+            f"{source}: its {what} the CLIP {_named(trained)}, but clip.{role} is "
+            f"{_named(configured.as_dict())}. Set clip.{role} to that CLIP, or train without this file."
+        )
 
 
 def _same_clip(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
@@ -81,7 +89,7 @@ def _named(identity: Mapping[str, str]) -> str:
     return f"{identity['model']} ({', '.join(details)})"
 
 
-class FrozenClip(nn.Module):
+class FrozenClip(FrozenTower):
     """A CLIP that is only asked.
 
     Args:
@@ -93,11 +101,6 @@ class FrozenClip(nn.Module):
         antialias: smooth before reducing to the tower's size (CLIP-LIT's release does not).
     """
 
-    # hidden from nn.Module's registers, so mypy is told here what they are
-    _model: Any
-    _mean: Tensor
-    _std: Tensor
-
     def __init__(
         self,
         model: nn.Module,
@@ -107,20 +110,8 @@ class FrozenClip(nn.Module):
         std: Sequence[float],
         antialias: bool = True,
     ) -> None:
-        super().__init__()
-        model.requires_grad_(False).eval()
-        object.__setattr__(self, "_model", model)
-        self.tokenizer, self.identity, self.antialias = tokenizer, identity, antialias
-        object.__setattr__(self, "_mean", torch.tensor(mean)[:, None, None])
-        object.__setattr__(self, "_std", torch.tensor(std)[:, None, None])
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenClip:
-        """Move (or cast) the hidden model with the module that holds this one."""
-        self._model._apply(fn)
-        object.__setattr__(self, "_mean", fn(self._mean))
-        object.__setattr__(self, "_std", fn(self._std))
-        super()._apply(fn, recurse)
-        return self
+        super().__init__(model, identity, mean, std, antialias)
+        self.tokenizer = tokenizer
 
     @property
     def _text(self) -> Any:
@@ -142,17 +133,6 @@ class FrozenClip(nn.Module):
     def width(self) -> int:
         """Width of the token embeddings (512 for ViT-B/32)."""
         return int(self._text.token_embedding.weight.shape[1])
-
-    def preprocess(self, images: Tensor) -> Tensor:
-        """Resize (bilinear) to the tower's size and normalise: (B, 3, H, W) in [0, 1] to (B, 3, h, w).
-
-        Gradients pass.
-        """
-        if tuple(images.shape[-2:]) != self.image_size:
-            images = F.interpolate(
-                images, self.image_size, mode="bilinear", antialias=self.antialias, align_corners=False
-            )
-        return (images - self._mean) / self._std
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Unit-norm image features (B, D) of images (B, 3, H, W) in [0, 1]; differentiable in the images."""
@@ -187,32 +167,28 @@ class FrozenClip(nn.Module):
         x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
         return F.normalize(x, dim=-1)
 
-    def block_features(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Class tokens (B, W) after the given transformer blocks, counted from 1 (ViT towers).
+    @property
+    def block_count(self) -> int:
+        """Transformer blocks of the image tower; 0 for a ResNet."""
+        transformer = getattr(self._model.visual, "transformer", None)
+        return 0 if transformer is None else len(transformer.resblocks)
 
-        Raises:
-            TypeError: the image tower has no transformer blocks.
-            ValueError: it has no such block.
-        """
-        visual = self._model.visual
-        if not hasattr(visual, "transformer"):
-            raise TypeError(
-                f"{self.identity.model} has no transformer blocks; ask for stage_features, or use a ViT."
-            )
-        count = len(visual.transformer.resblocks)
-        if not all(1 <= block <= count for block in blocks):
-            raise ValueError(f"{self.identity.model} has blocks 1 to {count}, not {list(blocks)}.")
-        out = visual.forward_intermediates(
-            self.preprocess(images),
+    @property
+    def block_width(self) -> int:
+        """W, of a block's tokens (768 for ViT-B/32)."""
+        return int(self._model.visual.transformer.width)
+
+    def _block_tokens(self, x: Tensor, blocks: list[int]) -> list[tuple[Tensor, Tensor]]:
+        out = self._model.visual.forward_intermediates(
+            x,
             indices=[block - 1 for block in blocks],
             stop_early=True,
             intermediates_only=True,
             output_fmt="NLC",
             output_extra_tokens=True,
         )
-        # open_clip gives them in the tower's order, each once
-        found = dict(zip(sorted(set(blocks)), out["image_intermediates_prefix"], strict=True))
-        return [found[block][:, 0] for block in blocks]
+        prefixes, patches = out["image_intermediates_prefix"], out["image_intermediates"]
+        return [(prefix[:, 0], rest) for prefix, rest in zip(prefixes, patches, strict=True)]
 
     @property
     def has_stages(self) -> bool:

@@ -7,7 +7,6 @@ show it (its format, a configuration beside it, the model's name) or the user mu
 
 from __future__ import annotations
 
-import hashlib
 import json
 import textwrap
 import zipfile
@@ -17,19 +16,16 @@ from typing import Any
 
 import open_clip
 import torch
-from huggingface_hub import constants, try_to_load_from_cache
-from huggingface_hub.utils import get_session
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from relit.clip import ClipIdentity, FrozenClip
 from relit.errors import ConfigurationError
+from relit.hub import check_reach, page_of
 from relit.tiny_clip import architecture as tiny
 from relit.weights import mismatch
 
 EMBEDDED_FILE = "tiny_clip.safetensors"
-REACH_SECONDS = 10
-"""How long the hub may take to answer at all; its own client would try again for up to ten minutes."""
 
 
 def load_clip(
@@ -71,7 +67,7 @@ def load_clip(
     return FrozenClip(
         network,
         UncutTokenizer(open_clip.get_tokenizer(model)),
-        ClipIdentity(model, source, _digest(network)),
+        ClipIdentity.of(network, model, source),
         network.visual.image_mean,
         network.visual.image_std,
         antialias,
@@ -115,7 +111,7 @@ def _embedded(tower: str, pretrained: str, antialias: bool) -> FrozenClip:
         )
     model = tiny.build(tower)
     _fit(model, tiny.split_weights(_read(path), tower), path)
-    identity = ClipIdentity(tower, "embedded" if pretrained == "embedded" else path.name, _digest(model))
+    identity = ClipIdentity.of(model, tower, "embedded" if pretrained == "embedded" else path.name)
     return FrozenClip(model, tiny.tokenizer(), identity, tiny.IMAGE_MEAN, tiny.IMAGE_STD, antialias)
 
 
@@ -137,15 +133,13 @@ def _from_tag(model: str, tag: str) -> Any:
 def _source(config: dict[str, Any]) -> str:
     """The page or file that a tag's weights come from, as a browser takes it."""
     hub = str(config.get("hf_hub") or "").strip("/")
-    return f"{constants.ENDPOINT}/{hub}" if hub else str(config.get("url"))
+    return page_of(hub) if hub else str(config.get("url"))
 
 
 def _check_reach(hub: str) -> None:
-    """Raise soon where weights are neither stored here nor within reach."""
     repository, _, name = hub.rpartition("/")
     names = [name] if name else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
-    if not any(isinstance(try_to_load_from_cache(repository, file), str) for file in names):
-        get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
+    check_reach(repository, names)
 
 
 def _from_file(model: str, path: Path, quick_gelu: bool | None) -> Any:
@@ -241,11 +235,3 @@ def _check_text_tower(network: Any, model: str) -> None:
             f"clip: the text tower of {model} is not causal or is not read at the end of text (SigLIP, "
             "MobileCLIP, CoCa), and prompts need that. Use a CLIP such as ViT-B-32, ViT-L-14 or RN101."
         )
-
-
-def _digest(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -284,6 +284,7 @@ class _Run:
                 "index": planned.index,
                 "round": planned.round,
                 "steps": steps,
+                "clip": {role: clip.identity.as_dict() for role, clip in self._clip.items()},
             }
             write_weights(self._folder(planned) / WEIGHTS_FILE, weights, metadata)
             write_state(self.run_dir, self.state)

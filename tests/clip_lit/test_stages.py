@@ -20,7 +20,7 @@ from lightning.pytorch import LightningModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from relit.clip import FrozenClip
+from relit.clip import ClipIdentity, FrozenClip
 from relit.clip_lit.network import ResidualPPM, initialise
 from relit.clip_lit.prompt_stages import margins_of_round
 from relit.clip_lit.prompts import PromptPair
@@ -436,9 +436,7 @@ def fitted(
 
 
 def digest(clip: FrozenClip) -> str:
-    from relit.clip_loading import _digest
-
-    return _digest(clip._model)
+    return ClipIdentity.of(clip._model, "", "").digest
 
 
 @pytest.mark.parametrize(("index", "trained"), [(1, "prompts"), (3, "network"), (6, "prompts")])

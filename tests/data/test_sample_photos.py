@@ -9,7 +9,8 @@ from PIL import Image
 
 from relit.data import photographs as bundled
 from relit.data.photographs import PHOTOGRAPHS, Photograph, photographs
-from relit.data.sample import EXPOSURES, SamplePhotos, _bytes, _whole
+from relit.data.sample import EXPOSURES, SamplePhotos
+from relit.data.sample_scenes import as_bytes, whole
 from relit.errors import ConfigurationError
 from relit.metrics import image_psnr
 
@@ -118,4 +119,4 @@ def test_references_of_their_own_size_are_the_photographs_themselves() -> None:
     source = photographs("test")[0]
     with Image.open(source.path()) as opened:
         expected = torch.from_numpy(np.array(opened)).permute(2, 0, 1)
-    assert torch.equal(_bytes(_whole(source, None)), expected)
+    assert torch.equal(as_bytes(whole(source, None)), expected)

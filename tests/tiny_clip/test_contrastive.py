@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from relit.clip_loading import load_clip
+from relit.learning_rate import warmup_cosine
 from relit.stages import run_stages
 from relit.tiny_clip.architecture import IMAGE_MEAN, IMAGE_STD, VISION, build, split_weights, tokenizer
 from relit.tiny_clip.attributes import true_of
@@ -25,7 +26,6 @@ from relit.tiny_clip.modules import (
     LightPictures,
     LightPicturesData,
     contrastive_loss,
-    warmup_cosine,
 )
 from relit.weights import read_weights
 

@@ -12,7 +12,6 @@ from typing import Any, cast
 import lightning as L
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from relit.clip import FrozenClip
 from relit.clip_lit.losses import (
@@ -26,7 +25,7 @@ from relit.clip_lit.prompts import FixedPrompts, PromptPair
 from relit.clip_lit.scores import Scores, bounded
 from relit.data.augmentation import Augmentation
 from relit.errors import ConfigurationError
-from relit.grids import comparison
+from relit.grids import before_after
 from relit.keyed import keyed_generator
 from relit.loggers import RunLogger
 from relit.metrics import round_to_8_bits
@@ -129,7 +128,7 @@ class EnhancerStage(L.LightningModule):
         if "input" in pictures:
             pictures["result"] = round_to_8_bits(self(pictures["input"]))
             if len(self._pictures) < PICTURES:
-                self._pictures[f"val/{batch['name'][0]}"] = _shown(pictures)
+                self._pictures[f"val/{batch['name'][0]}"] = before_after(pictures, PICTURE_SIDE)
         self.scores.add(pictures, self.similarity)
 
     def on_validation_epoch_end(self) -> None:
@@ -249,12 +248,3 @@ def text_features(clip: FrozenClip, prompts: Prompts, weights: Weights) -> Tenso
     pair = prompts(clip, generator=torch.Generator())
     pair.load(weights["prompts"])
     return cast("Tensor", pair(clip))
-
-
-def _shown(pictures: Mapping[str, Tensor]) -> Tensor:
-    """Input | result | reference, reduced for a logger: (3, H, W) on the CPU."""
-    shown = [pictures[kind][0] for kind in ("input", "result", "reference") if kind in pictures]
-    scale = min(1.0, PICTURE_SIDE / max(shown[0].shape[1:]))
-    size = tuple(max(1, round(side * scale)) for side in shown[0].shape[1:])
-    reduced = functional.interpolate(torch.stack(shown), size, mode="bilinear", antialias=True)
-    return comparison(list(reduced.cpu()))

@@ -15,7 +15,6 @@ from relit.clip_lit.enhancer_stages import text_features
 from relit.clip_lit.losses import negative_similarity
 from relit.clip_lit.network import enhance
 from relit.clip_lit.scores import bounded
-from relit.grids import comparison
 from relit.metrics import round_to_8_bits
 from relit.plan import expand_plan
 from relit.stages import build
@@ -97,12 +96,6 @@ def photographs_to_judge(context: RunContext, at_least: int) -> tuple[str, Itera
             for i in range(count)
         )
     return "test", (_pictures(photos.test[i], context.device) for i in range(len(photos.test)))
-
-
-def before_after(pictures: Pictures) -> Tensor:
-    """Input | result | reference, if it is there: (3, H, W) on the CPU."""
-    shown = [pictures[kind] for kind in ("input", "result", "reference") if kind in pictures]
-    return comparison([picture[0].cpu() for picture in shown])
 
 
 def _pictures(pair: Any, device: torch.device) -> tuple[str, Pictures]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
-from relit.atomic import atomic_write
 from relit.clip import FrozenClip
 from relit.clip_lit.judging import (
-    before_after,
     enhancer,
     judge,
     photographs_to_judge,
@@ -20,6 +16,8 @@ from relit.clip_lit.judging import (
 )
 from relit.clip_lit.scores import LONG_SIDE, Scores
 from relit.data.photo import write_png
+from relit.grids import before_after
+from relit.metrics_file import write_metrics
 from relit.protocols import RGB8
 from relit.weights import write_weights
 
@@ -70,15 +68,11 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
             write_png(context.run_dir / "samples" / f"{name}.png", before_after(pictures))
     scale = None if similarity is None else similarity.logit_scale
     report = {**_protocol(context, data, scale), "data": data, "images": images, **scores.compute()}
-    atomic_write(
-        context.run_dir / "metrics.json", json.dumps(_plain(report), indent=2, allow_nan=False).encode()
-    )
+    figures = write_metrics(context.run_dir, report)
     log.info("%s", table(report))
     log.info(
         "Pictures: %s  Figures: %s  Weights: %s",
-        context.run_dir / "samples",
-        context.run_dir / "metrics.json",
-        context.run_dir / WEIGHTS_FILE,
+        *(context.run_dir / "samples", figures, context.run_dir / WEIGHTS_FILE),
     )
     return _flat(report)
 
@@ -113,13 +107,6 @@ def _protocol(context: RunContext, data: str, logit_scale: float | None) -> dict
         "seed": context.cfg["seed"],
         "steps": context.steps,
     }
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: the infinite PSNR of equal images becomes null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(report: dict[str, Any]) -> dict[str, float]:

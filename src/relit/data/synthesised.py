@@ -5,66 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch.utils.data import Dataset
-
+from relit.data.badly_taken import BadlyTakenPairs, BadlyTakenSet
 from relit.data.datamodule import check_least
 from relit.data.duplicates import counted_once
-from relit.data.faults import ExposureFaults, take_badly
+from relit.data.faults import ExposureFaults
 from relit.data.files import list_folders, same_name
 from relit.data.leaks import without_leaks
-from relit.data.paired import PairedPhotos, PairedPositions, PairSplits
+from relit.data.paired import PairSplits
 from relit.data.reader import PhotoReader
 from relit.data.rows import Row, Split
-from relit.data.sets import Pair, Pairs, PairSet
+from relit.data.sets import Pairs, PairSet
 from relit.data.validation import hold_out_scenes
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_seed
 
 
-class SynthesisedSet(Dataset[Pair]):
-    """Pairs of a photograph, whole, and its faulty versions, made when they are asked for.
-
-    A photograph's faults follow from its file's name, so it gives the same pairs wherever it is used.
-
-    Args:
-        photos: good photographs, as the inputs of pairs without references.
-        faults: what may happen to them.
-        exposures: faulty versions of each.
-
-    Attributes:
-        names: those of the photographs; with several versions of each, numbered.
-    """
-
-    def __init__(self, photos: PairSet, faults: ExposureFaults, exposures: int = 1) -> None:
-        self.photos = photos
-        self.faults = faults
-        self.exposures = exposures
-        self.names = [
-            name if exposures == 1 else f"{name}-{number}"
-            for name in photos.names
-            for number in range(exposures)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> Pair:
-        place, number = divmod(index, self.exposures)
-        reference = self.photos[place]["input"]
-        fault = self.faults.draw(number, "photo", same_name(self.photos.rows[place].input.name))
-        return Pair(
-            input=take_badly(reference[None], [fault])[0],
-            reference=reference,
-            name=self.names[index],
-            label=fault.label,
-        )
-
-
-class SynthesisedPairs(PairedPhotos):
+class SynthesisedPairs(BadlyTakenPairs):
     """Any good photographs, as references of pairs whose inputs are made from them.
 
-    Training inputs are made on the device, each by the fault that its position draws. To validate or test on,
-    a photograph gives the same pairs in every run; which ones are tested on depends on no seed, either.
+    A photograph's faults follow from its file's name, and which ones are tested on depends on no seed.
 
     Args:
         photos: folder of good photographs, or a list of folders.
@@ -76,8 +35,6 @@ class SynthesisedPairs(PairedPhotos):
         options: those of :class:`~relit.data.paired.PairedPhotos`.
     """
 
-    train: SynthesisedSet
-
     def __init__(
         self,
         photos: str | list[str] | None,
@@ -87,12 +44,11 @@ class SynthesisedPairs(PairedPhotos):
         exposures: int = 1,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(faults, **options)
         check_least(exposures=(exposures, 1))
         if not isinstance(test_photos, str | list):
             check_least(test_photos=(test_photos, 0))
         self.photos = photos
-        self.faults = faults
         self.root = root
         self.test_photos = test_photos
         self.exposures = exposures
@@ -107,23 +63,10 @@ class SynthesisedPairs(PairedPhotos):
         if self.held_out:
             train, val = hold_out_scenes(train, self.held_out, self.seed)
         return PairSplits(
-            SynthesisedSet(self._read(train, "data.photos", self.train_reader), self.faults),
+            self._taken(train, "data.photos", self.train_reader),
             self._fixed(val, "data.photos"),
             self._fixed(test, "data.photos" if isinstance(self.test_photos, int) else "data.test_photos"),
         )
-
-    def positions(self) -> PairedPositions:
-        """A crop of a good photograph at each position, as ``input`` until its fault is made."""
-        return PairedPositions(self.train.photos, self.crop, self.seed)
-
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Flip and turn the good photographs of a training batch, and make the bad ones."""
-        batch = super().on_after_batch_transfer(batch, dataloader_idx)
-        if "position" not in batch:
-            return batch
-        reference = batch["input"]
-        faults = [self.faults.draw(position, self.seed) for position in batch["position"].tolist()]
-        return {**batch, "input": take_badly(reference, faults), "reference": reference}
 
     def _listed(self) -> tuple[list[Row], list[Row]]:
         """Rows to train or validate on, and to test on."""
@@ -142,15 +85,14 @@ class SynthesisedPairs(PairedPhotos):
         paths = list_folders(folders, self.root, key)
         return counted_once([Row(path, None, split, "well_lit", str(path)) for path in paths], key)
 
-    def _read(self, rows: Sequence[Row], key: str, reader: PhotoReader) -> PairSet:
+    def _fixed(self, rows: Sequence[Row], key: str) -> Pairs | None:
+        return self._taken(rows, key, self.test_reader, self.exposures) if rows else None
+
+    def _taken(self, rows: Sequence[Row], key: str, reader: PhotoReader, exposures: int = 1) -> BadlyTakenSet:
         photos = PairSet(rows, reader, key)
         photos.verify(self.strict, decode=False)
-        return photos
-
-    def _fixed(self, rows: Sequence[Row], key: str) -> Pairs | None:
-        if not rows:
-            return None
-        return SynthesisedSet(self._read(rows, key, self.test_reader), self.faults, self.exposures)
+        names = [same_name(row.input.name) for row in photos.rows]
+        return BadlyTakenSet(photos, names, self.faults, exposures)
 
 
 def draw_by_name(rows: Sequence[Row], count: int) -> tuple[list[Row], list[Row]]:

@@ -169,18 +169,5 @@ class ContrastiveLight(L.LightningModule):
         return {"tiny_clip": {name: tensor.cpu() for name, tensor in weights.items()}}
 
 
-def warmup_cosine(
-    optimizer: torch.optim.Optimizer, warmup: int, steps: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """A linear rise over ``warmup`` steps, then a half cosine to 1 % at ``steps``."""
-
-    def factor(step: int) -> float:
-        rise = min(1.0, (step + 1) / warmup)
-        progress = min(1.0, max(0.0, (step - warmup) / max(1, steps - warmup)))
-        return rise * (0.01 + 0.99 * 0.5 * (1 + float(torch.cos(torch.tensor(progress * torch.pi)))))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
 def _as_is(batch: Any) -> Any:
     return batch

@@ -1,0 +1,124 @@
+"""Exposure correction by a trained CLIP-RestoreX: photographs of any size, the same result every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import timm
+import torch
+from torch import Tensor
+
+from relit.clip import check_clip
+from relit.clip_loading import load_clip
+from relit.clip_restorex.model import RestoreX
+from relit.clip_restorex.prior import ClipPriors, Priors
+from relit.clip_restorex.restormer import padded
+from relit.clip_restorex.streaming import streamed
+from relit.errors import ConfigurationError
+from relit.frozen_tower import FrozenTower
+from relit.imagenet import load_imagenet_vit
+from relit.stages import build
+from relit.weights import Weights, load_network_weights
+
+PARTS = ("restormer", "priors", "diffusion")
+"""Groups of a weight file that are needed for use; a network may be without the latter two."""
+
+WHOLE_PIXELS = 512 * 512
+"""Photographs above this size are streamed through the Restormer: the same result from less memory."""
+
+
+class Correction:
+    """Corrects one photograph after the other.
+
+    Priors are made from the whole photograph; the starting noise of the diffusion is always the same.
+
+    Args:
+        network: trained.
+        clip: what its priors are observed by; None where it has none.
+    """
+
+    def __init__(self, network: RestoreX, clip: FrozenTower | None) -> None:
+        self.network, self.clip = network.eval(), clip
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """I_out in [0, 1] of I_in, (1, 3, H, W) in [0, 1]."""
+        return self.by(images, self.network.restored_priors(padded(images), self.clip))
+
+    @torch.no_grad()
+    def by_priors_of(self, priors: Priors, reference: Tensor, images: Tensor) -> Tensor:
+        """I_out under the reference's priors, as ``priors`` makes them: what stage 2 can reach at best."""
+        return self.by(images, priors(priors.observe(padded(reference), self.clip)))
+
+    def by(self, images: Tensor, priors: Tensor | None) -> Tensor:
+        """I_out in [0, 1] under the given priors, (1, n, D)."""
+        height, width = images.shape[-2:]
+        whole = padded(images).contiguous(memory_format=torch.channels_last)
+        if height * width > WHOLE_PIXELS:
+            result = streamed(self.network.restormer, whole, priors)
+        else:
+            result = cast("Tensor", self.network.restormer(whole, priors))
+        return result[..., :height, :width].clamp(0, 1)
+
+
+def trained(network: RestoreX, weights: Weights, source: str | Path) -> RestoreX:
+    """``network`` with the parts that ``weights`` holds.
+
+    Raises:
+        ConfigurationError: a part is missing, or does not fit.
+    """
+    for name in PARTS:
+        part = getattr(network, name)
+        if part is None:
+            continue
+        if name not in weights:
+            raise ConfigurationError(
+                f"{source}: it has no {name}, so it is no finished CLIP-RestoreX. Give the "
+                "weights.safetensors of a run directory."
+            )
+        load_network_weights(part, weights[name], source)
+    return network
+
+
+def load_correction(
+    weights: Weights,
+    metadata: Mapping[str, Any],
+    source: str | Path,
+    device: torch.device,
+    clip: FrozenTower | None = None,
+) -> Callable[[Tensor], Tensor]:
+    """A :class:`Correction` of a weight file.
+
+    Args:
+        weights: its groups.
+        metadata: its metadata, with the configuration of the network and the name of the CLIP.
+        source: the file, for messages.
+        device: where to compute.
+        clip: the CLIP the priors were trained with; None loads the one that the metadata names.
+
+    Raises:
+        ConfigurationError: the weights don't fit, or the CLIP is another one or not at hand.
+    """
+    network = trained(build(metadata["network"]), weights, source)
+    network = network.to(device).to(memory_format=torch.channels_last)
+    if not isinstance(network.priors, ClipPriors):
+        return Correction(network, None)
+    clip = clip or _named_clip(metadata, source)
+    check_clip(metadata, {"prior": clip.identity}, source)
+    return Correction(network, clip.to(device))
+
+
+def _named_clip(metadata: Mapping[str, Any], source: str | Path) -> FrozenTower:
+    named = metadata.get("clip", {}).get("prior")
+    if named is None:
+        raise ConfigurationError(f"{source}: it does not name the CLIP of its priors; train it again.")
+    try:
+        load = load_imagenet_vit if timm.is_model(named["model"]) else load_clip
+        return load(named["model"], named["source"])
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{source}: its priors come from the CLIP {named['model']} ({named['source']}), which can't be "
+            f"loaded here.\n{error}"
+        ) from error

@@ -1,0 +1,132 @@
+"""What a CLIP-RestoreX run leaves behind: weights, figures with their protocol, and pictures."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from relit.clip_restorex.correction import PARTS, Correction, trained
+from relit.clip_restorex.figures import LabelledScores, as_text
+from relit.clip_restorex.model import RestoreX
+from relit.data.photo import write_png
+from relit.grids import before_after
+from relit.metrics import round_to_8_bits
+from relit.metrics_file import write_metrics
+from relit.protocols import RGB8
+from relit.weights import load_network_weights, write_weights
+
+if TYPE_CHECKING:
+    from relit.data.paired import PairedPhotos
+    from relit.data.sets import Pairs
+    from relit.stages import RunContext
+
+log = logging.getLogger(__name__)
+
+WEIGHTS_FILE = "weights.safetensors"
+
+Corrected = Callable[[Tensor, Tensor | None], dict[str, Tensor]]
+
+
+def save_weights(context: RunContext) -> None:
+    """Write ``weights.safetensors``: all parts, stage 1's converter, the configuration, the CLIPs' names."""
+    groups = (*PARTS, "reference_priors")
+    metadata = {
+        "method": "clip_restorex",
+        "network": context.cfg["network"],
+        "clip": {role: clip.identity.as_dict() for role, clip in context.clip.items()},
+        "run": context.cfg["name"],
+        "steps": context.steps,
+    }
+    kept = {name: context.weights[name] for name in groups if name in context.weights}
+    write_weights(context.run_dir / WEIGHTS_FILE, kept, metadata)
+
+
+def evaluate(context: RunContext, samples: int) -> dict[str, float]:
+    """Correct the test photographs, or those held out for validation, and report the figures.
+
+    Writes ``metrics.json`` and, for the first ``samples`` photographs, grids before | after | reference in
+    ``samples/``. Figures are means over all photographs, and over those of each label (under, over).
+    ``upper_bound`` is what the reference's own priors give: no result, for nobody has them.
+
+    Returns:
+        ``psnr`` and ``ssim`` of the results, ``input_psnr``, ``input_ssim``, and those of each label, such as
+        ``under_psnr``. Empty where there is nothing to measure on.
+    """
+    photos = cast("PairedPhotos", context.datamodule)
+    photos.setup("test")
+    data, pairs = ("test", photos.test) if photos.test is not None else ("validation", photos.validation)
+    if pairs is None or not len(pairs):
+        log.info("No figures: data has neither test pairs nor data.held_out scenes to validate on.")
+        return {}
+    scores = LabelledScores()
+    correct = _corrector(context)
+    for index in range(len(pairs)):
+        name, label, pictures = _pictures(pairs, index, context.device)
+        pictures |= correct(pictures["input"], pictures.get("reference"))
+        scores.add(pictures, label)
+        if index < samples:
+            write_png(context.run_dir / "samples" / f"{name}.png", before_after(pictures))
+    protocol = photos.protocol if data == "test" else RGB8
+    report: dict[str, Any] = {
+        "protocol": {
+            "name": protocol.name,
+            "description": protocol.description,
+            "test_size": photos.test_size,
+        },
+        "seed": context.cfg["seed"],
+        "steps": context.steps,
+        "data": data,
+        "images": len(pairs),
+        **scores.compute(),
+    }
+    figures = write_metrics(context.run_dir, report)
+    log.info("%s", as_text(report))
+    log.info(
+        "Pictures: %s  Figures: %s  Weights: %s",
+        *(context.run_dir / "samples", figures, context.run_dir / WEIGHTS_FILE),
+    )
+    return _flat(report)
+
+
+def _corrector(context: RunContext) -> Corrected:
+    """Result, and upper bound where stage 1's converter is known, of an input and its reference."""
+    network = trained(cast("RestoreX", context.network()), context.weights, "the weights handed over")
+    network = network.to(context.device).to(memory_format=torch.channels_last)
+    clip = context.clip.get("prior")
+    correction = Correction(network, None if clip is None else clip.to(context.device))
+    reference_priors = None
+    if network.priors is not None and "reference_priors" in context.weights:
+        reference_priors = copy.deepcopy(network.priors)
+        load_network_weights(
+            reference_priors, context.weights["reference_priors"], "reference_priors handed over"
+        )
+
+    def correct(images: Tensor, reference: Tensor | None) -> dict[str, Tensor]:
+        found = {"result": round_to_8_bits(correction(images))}
+        if reference is not None and reference_priors is not None:
+            bound = correction.by_priors_of(reference_priors, reference, images)
+            found["upper_bound"] = round_to_8_bits(bound)
+        return found
+
+    return correct
+
+
+def _pictures(pairs: Pairs, index: int, device: torch.device) -> tuple[str, str, dict[str, Tensor]]:
+    """Name, label, and (1, 3, H, W) in [0, 1] of input and reference."""
+    pair = pairs[index]
+    pictures = {"input": pair["input"][None].to(device) / 255}
+    if "reference" in pair:
+        pictures["reference"] = pair["reference"][None].to(device) / 255
+    return Path(pair["name"]).name, pair.get("label") or "", pictures
+
+
+def _flat(report: dict[str, Any]) -> dict[str, float]:
+    rows = {"": report["result"], "input_": report["input"]}
+    rows |= {f"{label}_": row["result"] for label, row in report.get("by_label", {}).items()}
+    return {prefix + name: value for prefix, row in rows.items() for name, value in row.items()}

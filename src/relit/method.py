@@ -1,0 +1,174 @@
+"""A trained method as it is used: a weight file made into a function from photographs to results."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from hydra.errors import InstantiationException
+from torch import Tensor, nn
+
+from relit.errors import ConfigurationError
+from relit.stages import build
+from relit.targets import resolve_target
+from relit.weights import Weights, load_network_weights, read_weights
+
+if TYPE_CHECKING:
+    from relit.clip import FrozenClip
+
+METHODS = ("clip_lit", "clip_restorex")
+"""As weight files name them."""
+
+Correct = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Turns one photograph after the other into its result.
+
+    Attributes:
+        name: of the method, one of :data:`METHODS`.
+        device: where it computes.
+        correct: the function itself, on that device.
+    """
+
+    name: str
+    device: torch.device
+    correct: Correct
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor) -> Tensor:
+        """The result, (1, 3, H, W) in [0, 1] on the CPU, of a photograph of the same shape and range."""
+        return self.correct(image.to(self.device)).clamp(0, 1).cpu()
+
+
+def load_method(weights: str | Path, device: torch.device, clip: FrozenClip | None = None) -> Method:
+    """The method that a weight file holds, ready for use.
+
+    Args:
+        weights: a ``weights.safetensors`` of a run directory, or of ``relit import``. Nothing in it is run:
+            of what it names only Relit's own networks are built.
+        device: where to compute.
+        clip: the CLIP that CLIP-RestoreX's priors were trained with; None loads the one that the file names.
+
+    Raises:
+        ConfigurationError: the file can't be read, holds no finished method, or names what is not Relit's; or
+            its CLIP is not at hand.
+    """
+    source = Path(weights)
+    if source.suffix in (".pth", ".pt"):
+        raise ConfigurationError(
+            f"{source}: make a weight file of it first: relit import {source} -o weights.safetensors"
+        )
+    groups, metadata = read_weights(source)
+    name = metadata.get("method") if isinstance(metadata, dict) else None
+    if name not in METHODS:
+        raise ConfigurationError(
+            f"{source}: holds {'no finished method' if name is None else f'the method {name!r}'}; known are "
+            f"{', '.join(METHODS)}. Give the weights.safetensors of a finished run's directory, not of one "
+            "of its stages."
+        )
+    check_network(metadata.get("network"), source)
+    try:
+        return Method(name, device, _load(name, groups, metadata, source, device, clip))
+    except (InstantiationException, AttributeError, KeyError, TypeError) as error:
+        # a keyword that was renamed since, or metadata that was written by hand
+        reason = str(error).splitlines()[-1] if isinstance(error, InstantiationException) else repr(error)
+        raise ConfigurationError(
+            f"{source}: its metadata is not what this version of Relit builds a {name} from: {reason}. Train "
+            "it again."
+        ) from error
+
+
+def check_network(node: Any, source: Path) -> None:
+    """Refuse a ``network`` node of a weight file that would do more than build networks of Relit.
+
+    Weight files come from strangers. Each ``_target_`` must name a network class that Relit defines: not
+    something that one of its modules imports, nor a function of Relit that writes files. Interpolations could
+    hide another node.
+
+    Raises:
+        ConfigurationError: there is no network, or the node asks for something else.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigurationError(
+            f"{source}: holds no network. Give the weights.safetensors of a finished run, or import the "
+            "network's .pth file: relit import FILE -o weights.safetensors"
+        )
+    for key, value in _entries(node):
+        if key == "_target_" and not _is_network_of_relit(value):
+            raise ConfigurationError(
+                f"{source}: its network asks for {value!r}, which is no network of Relit, so nothing of "
+                "it is built. Use weights from a source that you trust."
+            )
+        if isinstance(value, str) and "${" in value:
+            raise ConfigurationError(
+                f"{source}: its network has the interpolation {value!r}, which no run writes, so nothing of "
+                "it is built. Use weights from a source that you trust."
+            )
+
+
+def _entries(node: Any) -> list[tuple[Any, Any]]:
+    """Every key and value at any depth; places are the keys of lists."""
+    if isinstance(node, Mapping):
+        own = list(node.items())
+    elif isinstance(node, list):
+        own = list(enumerate(node))
+    else:
+        return []
+    return own + [entry for _, value in own for entry in _entries(value)]
+
+
+def _is_network_of_relit(target: Any) -> bool:
+    # resolving imports, so only ever what begins with this name
+    if not isinstance(target, str) or not target.startswith("relit."):
+        return False
+    try:
+        found = resolve_target(target)
+    except ConfigurationError:
+        return False
+    return inspect.isclass(found) and issubclass(found, nn.Module) and found.__module__.startswith("relit.")
+
+
+def _load(
+    name: str,
+    weights: Weights,
+    metadata: Mapping[str, Any],
+    source: Path,
+    device: torch.device,
+    clip: FrozenClip | None,
+) -> Correct:
+    if name == "clip_restorex":
+        from relit.clip_restorex.correction import load_correction
+
+        return load_correction(weights, metadata, source, device, clip)
+    return _load_enhancer(weights, metadata, source, device)
+
+
+def _load_enhancer(
+    weights: Weights, metadata: Mapping[str, Any], source: Path, device: torch.device
+) -> Correct:
+    """What :func:`relit.clip_lit.network.enhance` makes of a photograph by the map of the trained network."""
+    from relit.clip_lit.network import enhance
+
+    if "enhancer" not in weights:
+        raise ConfigurationError(
+            f"{source}: holds no enhancer, only {', '.join(weights) or 'nothing'}. Give the "
+            "weights.safetensors of a finished run, or of relit import with the network's .pth file."
+        )
+    network = build(metadata["network"])
+    load_network_weights(network, weights["enhancer"], source)
+    network = network.to(device).eval()
+
+    def correct(image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        # a border can't be reflected at a single pixel
+        whole = F.pad(image, (0, int(width == 1), 0, int(height == 1)), mode="replicate")
+        return enhance(whole, network(whole))[..., :height, :width]
+
+    return correct

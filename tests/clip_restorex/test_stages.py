@@ -1,0 +1,212 @@
+"""The stages of CLIP-RestoreX: what they train, log and hand over.
+
+One run of the whole plan is recomputed: the losses that each stage logs at its first step must be the paper's
+equations, written out here, on the weights that the stages before handed over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from small_restorex import STAGES, STEPS, batch_at, composed, logged
+from torch import Tensor
+
+from relit.clip_loading import load_clip
+from relit.clip_restorex.model import RestoreX
+from relit.errors import ConfigurationError
+from relit.keyed import keyed_generator, keyed_seed
+from relit.stages import build, run_stages
+from relit.weights import Weights, read_weights
+
+BLOCKS = (3, 6, 9, 12)
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, validated after each step."""
+    folder = tmp_path_factory.mktemp("restorex") / "run"
+    run_stages(composed(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(run_dir: Path) -> dict[str, Any]:
+    config: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"), resolve=True)  # type: ignore[assignment]
+    return config
+
+
+def weights_after(run_dir: Path, index: int) -> Weights:
+    return read_weights(run_dir / "stages" / f"{index}-{STAGES[index - 1]}" / "weights.safetensors")[0]
+
+
+def network_with(config: Mapping[str, Any], groups: Mapping[str, Mapping[str, Tensor]]) -> RestoreX:
+    """The configured network with these parts."""
+    network: RestoreX = build(config["network"])
+    for name, tensors in groups.items():
+        getattr(network, name).load_state_dict(dict(tensors))
+    return network.eval()
+
+
+def first_batch(config: Mapping[str, Any], stage: str) -> tuple[Tensor, Tensor, list[int]]:
+    """Input, reference and positions of the stage's first step."""
+    datamodule = build({**config["data"], **config["stage"][stage]["data"]})
+    batch = batch_at(datamodule, 0)
+    return batch["input"] / 255, batch["reference"] / 255, batch["position"].tolist()
+
+
+def block_tokens(images: Tensor) -> Tensor:
+    """Class tokens of the four blocks, (B, 4, W), straight from the embedded CLIP."""
+    return torch.stack(load_clip("tiny-ViT", "embedded").block_features(images, BLOCKS), dim=1)
+
+
+def test_stage_1_hands_over_what_it_trained(run_dir: Path) -> None:
+    assert set(weights_after(run_dir, 1)) == {"restormer", "reference_priors"}
+    assert set(weights_after(run_dir, 3)) == {"restormer", "reference_priors", "priors", "diffusion"}
+
+
+def test_the_warm_up_starts_at_stage_1s_converter_and_moves_it_but_not_the_target(
+    run_dir: Path, config: dict[str, Any]
+) -> None:
+    one, two, three = (weights_after(run_dir, index) for index in (1, 2, 3))
+    for later in (two, three):
+        for name, tensor in one["reference_priors"].items():
+            assert torch.equal(tensor, later["reference_priors"][name])
+            assert not torch.equal(tensor, later["priors"][name])
+    # two steps of Adam move each weight by at most about twice the learning rate
+    rate = config["stage"]["prior_warm_up"]["module"]["optimizer"]["lr"]
+    for name, tensor in one["reference_priors"].items():
+        assert (tensor - two["priors"][name]).abs().max() < 3 * rate
+    for name, tensor in one["restormer"].items():
+        assert torch.equal(tensor, two["restormer"][name])
+    assert any(not torch.equal(tensor, three["restormer"][name]) for name, tensor in one["restormer"].items())
+
+
+def test_the_first_loss_of_the_warm_up_is_eq_8_of_the_restored_priors(
+    run_dir: Path, config: dict[str, Any]
+) -> None:
+    inputs, reference, positions = first_batch(config, "prior_warm_up")
+    seed = keyed_seed(config["seed"], 2, "prior_warm_up")
+    torch.manual_seed(seed)
+    converter = weights_after(run_dir, 1)["reference_priors"]
+    # the diffusion is drawn anew by the stage's seed
+    network = network_with(config, {"priors": converter})
+    assert network.priors is not None
+    assert network.diffusion is not None
+    noise = torch.stack(
+        [torch.randn(1, 4, 16, generator=keyed_generator(seed, "diffusion", one)) for one in positions]
+    )
+    with torch.no_grad():
+        target = network.priors(block_tokens(reference))
+        restored = network.diffusion(network.priors(block_tokens(inputs)), noise, target)
+    expected = sum(float((restored - target).abs()[:, i].mean()) for i in range(4))
+    assert logged(run_dir, "prior_warm_up/prior")[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_first_loss_of_stage_2_is_eq_10(run_dir: Path, config: dict[str, Any]) -> None:
+    inputs, reference, positions = first_batch(config, "restored_priors")
+    seed = keyed_seed(config["seed"], 3, "restored_priors")
+    two = weights_after(run_dir, 2)
+    network = network_with(config, {name: two[name] for name in ("restormer", "priors", "diffusion")})
+    assert network.priors is not None
+    assert network.diffusion is not None
+    frozen = build(config["network"]["priors"])
+    frozen.load_state_dict(two["reference_priors"])
+    noise = torch.stack(
+        [torch.randn(1, 4, 16, generator=keyed_generator(seed, "diffusion", one)) for one in positions]
+    )
+    with torch.no_grad():
+        seen = block_tokens(reference)
+        target = frozen(seen)
+        restored = network.diffusion(network.priors(block_tokens(inputs)), noise, target)
+        result = network.restormer(inputs, restored)
+        sap = sum(float((block_tokens(result) - seen)[:, i].abs().mean()) for i in range(4))
+        sap *= config["stage"]["restored_priors"]["module"]["sap"]["weight"]
+        prior = sum(float((restored - target).abs()[:, i].mean()) for i in range(4))
+        l1 = float((result - reference).abs().mean())
+    for name, expected in {"prior": prior, "l1": l1, "sap": sap, "loss": prior + l1 + sap}.items():
+        assert logged(run_dir, f"restored_priors/{name}")[0] == pytest.approx(expected, rel=1e-4), name
+
+
+def test_stage_1_is_trained_on_the_references_own_priors(run_dir: Path, config: dict[str, Any]) -> None:
+    inputs, reference, _ = first_batch(config, "reference_priors")
+    torch.manual_seed(keyed_seed(config["seed"], 1, "reference_priors"))
+    network = network_with(config, {})
+    assert network.priors is not None
+    with torch.no_grad():
+        result = network.restormer(inputs, network.priors(block_tokens(reference)))
+    l1 = float((result - reference).abs().mean())
+    assert logged(run_dir, "reference_priors/l1")[0] == pytest.approx(l1, rel=1e-4)
+
+
+def test_figures_of_the_references_priors_are_called_an_upper_bound(run_dir: Path) -> None:
+    report = json.loads((run_dir / "metrics.json").read_text())
+    assert set(report["upper_bound"]) == {"psnr", "ssim"}
+    assert report["protocol"]["name"] == "rgb8"
+    assert math.isclose(
+        report["result"]["psnr"],
+        sum(row["result"]["psnr"] * share for row, share in shares(report)),
+        rel_tol=1e-5,
+    )
+
+
+def shares(report: dict[str, Any]) -> list[tuple[dict[str, Any], float]]:
+    """Each label's figures and its share of the photographs, which the sample's faults determine."""
+    from relit.data.photographs import photographs
+    from relit.stages import build as built
+
+    rows = report["by_label"]
+    config = OmegaConf.to_container(composed(Path("unused")).data, resolve=True)
+    datamodule = built(config)  # type: ignore[arg-type]
+    datamodule.setup()
+    labels = [datamodule.test[i]["label"] for i in range(len(datamodule.test))]
+    assert len(labels) == len(photographs("test")) == report["images"]
+    return [(rows[label], labels.count(label) / len(labels)) for label in rows]
+
+
+def test_validation_of_stage_1_says_in_its_name_that_the_reference_was_asked(tmp_path: Path) -> None:
+    run_stages(
+        composed(
+            tmp_path / "run", "plan=[reference_priors]", "validate_every=1", "data.held_out=2", "finish=[]"
+        )
+    )
+    assert len(logged(tmp_path / "run", "val/psnr_by_reference_priors")) == STEPS
+    header = (tmp_path / "run" / "logs" / "version_0" / "metrics.csv").read_text().splitlines()[0]
+    assert "val/psnr" not in header.split(",")
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_weights(run_dir: Path, tmp_path: Path) -> None:
+    """Stage 2's first step from a copy that has just finished the warm-up."""
+    copied = tmp_path / "run"
+    shutil.copytree(run_dir, copied)
+    shutil.rmtree(copied / "stages" / "3-restored_priors")
+    state = json.loads((copied / "state.json").read_text())
+    state["finished"] = state["finished"][:2]
+    (copied / "state.json").write_text(json.dumps(state))
+    run_stages(composed(copied))
+    for group, tensors in weights_after(run_dir, 3).items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, weights_after(copied, 3)[group][name]), (group, name)
+
+
+@pytest.mark.parametrize("stage", ["prior_warm_up", "restored_priors"])
+def test_a_stage_2_without_stage_1_is_refused_with_the_remedy(tmp_path: Path, stage: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"no reference_priors was handed over.*start=RUN"):
+        run_stages(composed(tmp_path / "run", f"plan=[{stage}]"))
+
+
+def test_stage_2_goes_on_from_the_stage_1_of_another_run(run_dir: Path, tmp_path: Path) -> None:
+    start = run_dir / "stages" / "1-reference_priors" / "weights.safetensors"
+    metrics = run_stages(
+        composed(tmp_path / "run", "plan=[prior_warm_up, restored_priors]", f"start={start}")
+    )
+    assert math.isfinite(metrics["psnr"])
