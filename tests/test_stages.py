@@ -119,7 +119,7 @@ def test_weights_accumulate_and_are_taken_up_by_the_next_stage(whole: Path) -> N
     assert weights.keys() == {"line", "after_1", "after_2", "after_3"}
     first, metadata = read_weights(whole / "stages" / "1-first" / "weights.safetensors")
     assert first.keys() == {"line", "after_1"}
-    assert metadata == {"stage": "first", "index": 1, "round": 0, "steps": 12}
+    assert metadata == {"stage": "first", "index": 1, "round": 0, "steps": 12, "clip": {}}
     assert torch.equal(first["after_1"]["bias"], weights["after_1"]["bias"])
     biases = [float(weights[f"after_{k}"]["bias"]) for k in (1, 2, 3)]
     assert len(set(biases)) == 3
