@@ -21,6 +21,7 @@ from torch import Tensor
 
 from relit.clip_loading import load_clip
 from relit.clip_restorex.model import RestoreX
+from relit.data.photographs import photographs
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator, keyed_seed
 from relit.stages import build, run_stages
@@ -161,12 +162,9 @@ def test_figures_of_the_references_priors_are_called_an_upper_bound(run_dir: Pat
 
 def shares(report: dict[str, Any]) -> list[tuple[dict[str, Any], float]]:
     """Each label's figures and its share of the photographs, which the sample's faults determine."""
-    from relit.data.photographs import photographs
-    from relit.stages import build as built
-
     rows = report["by_label"]
     config = OmegaConf.to_container(composed(Path("unused")).data, resolve=True)
-    datamodule = built(config)  # type: ignore[arg-type]
+    datamodule = build(config)  # type: ignore[arg-type]
     datamodule.setup()
     labels = [datamodule.test[i]["label"] for i in range(len(datamodule.test))]
     assert len(labels) == len(photographs("test")) == report["images"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relit.clip_restorex.denoisers import Denoiser
+from relit.clip_restorex.frequency import at_least_float32
 from relit.clip_restorex.schedule import Schedule
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
@@ -72,11 +73,11 @@ class PriorDiffusion(nn.Module):
         """
         last = self.schedule.steps
         with torch.autocast(condition.device.type, enabled=False):
-            c = self.denoiser.coordinates(_wide(condition))
-            drawn = [self.denoiser.coordinates(_wide(one)) for one in noise.unbind(dim=1)]
+            c = self.denoiser.coordinates(at_least_float32(condition))
+            drawn = [self.denoiser.coordinates(at_least_float32(one)) for one in noise.unbind(dim=1)]
             x = drawn[0]
             if clean is not None:
-                x = self.schedule.noised(self.denoiser.coordinates(_wide(clean)), x, last)
+                x = self.schedule.noised(self.denoiser.coordinates(at_least_float32(clean)), x, last)
             for t in range(last, 0, -1):
                 x = self.reverse_mean(x, c, t)
                 deviation = self.reverse_variance(t) ** 0.5
@@ -109,7 +110,7 @@ class PriorDiffusion(nn.Module):
             t: the step, 1 to T.
         """
         with torch.autocast(condition.device.type, enabled=False):
-            x0, c, eps = (self.denoiser.coordinates(_wide(x)) for x in (clean, condition, noise))
+            x0, c, eps = (self.denoiser.coordinates(at_least_float32(x)) for x in (clean, condition, noise))
             predicted = self.denoiser(self.schedule.noised(x0, eps, t), c, t / self.schedule.steps)
             wanted = eps if self.predicts == "noise" else x0
             return (self.denoiser.prior(predicted) - self.denoiser.prior(wanted)).square().mean()
@@ -128,7 +129,3 @@ def training_noise(positions: list[int], seed: int, draws: int, count: int, leng
             for position in positions
         ]
     )
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 def to_frequency(prior: Tensor) -> Tensor:
     """P^f = FFT(P) of CLIP-RestoreX Eq. (1): real (..., D) to complex (..., D // 2 + 1)."""
-    return torch.fft.rfft(_wide(prior), norm="ortho")
+    return torch.fft.rfft(at_least_float32(prior), norm="ortho")
 
 
 def from_frequency(coefficients: Tensor, length: int) -> Tensor:
@@ -57,5 +57,6 @@ def _twice(length: int, like: Tensor) -> Tensor:
     return factors
 
 
-def _wide(prior: Tensor) -> Tensor:
+def at_least_float32(prior: Tensor) -> Tensor:
+    """Half precisions widened: neither FFT nor diffusion is done in them."""
     return prior if prior.dtype == torch.float64 else prior.float()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relit.clip_restorex.correction_stage import continued
-from relit.clip_restorex.diffusion import training_noise
+from relit.clip_restorex.diffusion import PriorDiffusion, training_noise
 from relit.clip_restorex.losses import prior_loss
 from relit.clip_restorex.model import RestoreX, restored_priors
 from relit.errors import ConfigurationError
@@ -78,17 +78,27 @@ class PriorRestorer(nn.Module):
         restored = self.diffusion(condition, noise, target)
         losses = {"prior": prior_loss(restored, target)}
         if self.noise_weight:
-            losses["noise"] = self.noise_weight * self._noise_loss(target, condition, noise, positions)
+            losses["noise"] = self.noise_weight * self._noise_loss(
+                self.diffusion, target, condition, noise, positions
+            )
         return restored, losses, wanted
 
     def _noise_loss(
-        self, clean: Tensor, condition: Tensor, noise: Tensor, positions: Sequence[int]
+        self,
+        diffusion: PriorDiffusion,
+        clean: Tensor,
+        condition: Tensor,
+        noise: Tensor,
+        positions: Sequence[int],
     ) -> Tensor:
-        """Eq. (6) at a step drawn by the first sample's position."""
-        assert self.diffusion is not None
-        draw = torch.rand((), generator=keyed_generator(self.seed, "diffusion step", positions[0]))
-        t = 1 + int(draw * self.diffusion.schedule.steps)
-        return self.diffusion.denoising_error(clean, condition, noise[:, 0], t)
+        """Eq. (6), each sample at a step that its position draws: the mean over samples."""
+        draws = [torch.rand((), generator=keyed_generator(self.seed, "diffusion step", p)) for p in positions]
+        steps = [1 + int(draw * diffusion.schedule.steps) for draw in draws]
+        errors = [
+            diffusion.denoising_error(clean[[i]], condition[[i]], noise[[i], 0], t)
+            for i, t in enumerate(steps)
+        ]
+        return torch.stack(errors).mean()
 
     def handover(self) -> Weights:
         """What was trained, and what it was trained towards, for upper bounds."""

@@ -84,10 +84,7 @@ class Restormer(nn.Module):
             images: (B, 3, H, W) in [0, 1]; H and W multiples of 8.
             priors: (B, 4, D), or (B, 1, D) where one serves all levels; None for the plain network.
         """
-        _check_sides(images)
-        if (priors is None) != (self.prior is None):
-            raise ValueError("a network built with priors needs them, and only such a network takes them")
-        first, second, third, fourth = (None,) * LEVELS if priors is None else _by_level(priors)
+        first, second, third, fourth = self.by_level(images, priors)
         one = self._through(self.encoder_level1, self.patch_embed(images), first)
         two = self._through(self.encoder_level2, self.down1_2(one), second)
         three = self._through(self.encoder_level3, self.down2_3(two), third)
@@ -98,6 +95,23 @@ class Restormer(nn.Module):
         x = self._through(self.decoder_level2, x, second)
         x = self._through(self.decoder_level1, torch.cat([self.up2_1(x), one], 1), first)
         return cast("Tensor", images + self.output(self._through(self.refinement, x, first)))
+
+    def by_level(self, images: Tensor, priors: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The prior of each of the four levels, (B, D), or four times None for the plain network.
+
+        Raises:
+            ValueError: images or priors are not what :meth:`forward` takes.
+        """
+        height, width = images.shape[-2:]
+        if height % MULTIPLE or width % MULTIPLE:
+            raise ValueError(f"sides must be multiples of {MULTIPLE}, not {width}x{height}; see padded()")
+        if (priors is None) != (self.prior is None):
+            raise ValueError("a network built with priors needs them, and only such a network takes them")
+        if priors is None:
+            return (None,) * LEVELS
+        if priors.shape[1] not in (1, LEVELS):
+            raise ValueError(f"expected {LEVELS} priors, or one for all levels, not {priors.shape[1]}")
+        return priors.expand(-1, LEVELS, -1).unbind(dim=1)
 
     def _through(self, blocks: Iterable[nn.Module], x: Tensor, prior: Tensor | None) -> Tensor:
         for block in blocks:
@@ -154,19 +168,6 @@ def padded(images: Tensor) -> Tensor:
         if amount:
             images = F.pad(images, pad, mode="reflect" if amount < side else "replicate")
     return images
-
-
-def _by_level(priors: Tensor) -> tuple[Tensor, ...]:
-    count = priors.shape[1]
-    if count not in (1, LEVELS):
-        raise ValueError(f"expected {LEVELS} priors, or one for all levels, not {count}")
-    return priors.expand(-1, LEVELS, -1).unbind(dim=1)
-
-
-def _check_sides(images: Tensor) -> None:
-    if any(side % MULTIPLE for side in images.shape[-2:]):
-        height, width = images.shape[-2:]
-        raise ValueError(f"sides must be multiples of {MULTIPLE}, not {width}x{height}; see padded()")
 
 
 def _check_levels(dim: int, blocks: Sequence[int], heads: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from relit.clip_restorex.correction import PARTS, Correction, trained
-from relit.clip_restorex.figures import LabelledScores, as_text
+from relit.clip_restorex.labelled_scores import LabelledScores, as_text
 from relit.clip_restorex.model import RestoreX
 from relit.data.photo import write_png
 from relit.grids import before_after

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from relit.clip_restorex.restormer import Downsample, Restormer, Upsample, _by_level, _check_sides
+from relit.clip_restorex.restormer import Downsample, Restormer, Upsample
 from relit.clip_restorex.restormer_blocks import AttentionStatistics, ChannelAttention, TransformerBlock
 
 ROWS = 8
@@ -42,10 +42,7 @@ def streamed(restormer: Restormer, images: Tensor, priors: Tensor | None = None,
     """
     if rows < 1:
         raise ValueError(f"a strip has at least 1 row, not {rows}")
-    _check_sides(images)
-    if (priors is None) != (restormer.prior is None):
-        raise ValueError("a network built with priors needs them, and only such a network takes them")
-    first, second, third, fourth = (None,) * 4 if priors is None else _by_level(priors)
+    first, second, third, fourth = restormer.by_level(images, priors)
     embedding = restormer.patch_embed.proj
     # decoder level 1 reads what comes from below and the skip connection as one map: no third copy joins them
     x = _empty(images, 2 * embedding.out_channels, *images.shape[2:])
