@@ -208,3 +208,12 @@ def test_stage_2_goes_on_from_the_stage_1_of_another_run(run_dir: Path, tmp_path
         composed(tmp_path / "run", "plan=[prior_warm_up, restored_priors]", f"start={start}")
     )
     assert math.isfinite(metrics["psnr"])
+
+
+def test_samples_are_spread_over_the_test_photographs(tmp_path: Path) -> None:
+    """Three of six, so that every kind of exposure is seen where one follows the other."""
+    run = tmp_path / "run"
+    run_stages(composed(run, "data.exposures=2", "finish.1.samples=3"))
+    scenes = [photograph.name for photograph in photographs("test")]
+    names = [f"{scene}-{exposure}" for scene in scenes for exposure in range(2)]
+    assert {path.stem for path in (run / "samples").iterdir()} == set(names[::2])

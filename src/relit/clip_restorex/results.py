@@ -50,8 +50,8 @@ def save_weights(context: RunContext) -> None:
 def evaluate(context: RunContext, samples: int) -> dict[str, float]:
     """Correct the test photographs, or those held out for validation, and report the figures.
 
-    Writes ``metrics.json`` and, for the first ``samples`` photographs, grids before | after | reference in
-    ``samples/``. Figures are means over all photographs, and over those of each label (under, over).
+    Writes ``metrics.json`` and, for ``samples`` photographs spread over all of them, grids before | after |
+    reference in ``samples/``. Figures are means over all photographs, and over those of each label.
     ``upper_bound`` is what the reference's own priors give: no result, for nobody has them.
 
     Returns:
@@ -64,13 +64,15 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
     if pairs is None or not len(pairs):
         log.info("No figures: data has neither test pairs nor data.held_out scenes to validate on.")
         return {}
+    # spread, for data sets list one kind of exposure after the other
+    shown = {place * len(pairs) // samples for place in range(samples)}
     scores = LabelledScores()
     correct = _corrector(context)
     for index in range(len(pairs)):
         name, label, pictures = _pictures(pairs, index, context.device)
         pictures |= correct(pictures["input"], pictures.get("reference"))
         scores.add(pictures, label)
-        if index < samples:
+        if index in shown:
             write_png(context.run_dir / "samples" / f"{name}.png", before_after(pictures))
     protocol = photos.protocol if data == "test" else RGB8
     report: dict[str, Any] = {
