@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from relit.clip_restorex.restormer import Restormer, padded
+from relit.clip_restorex.restormer import Restormer, Upsample, padded
 from relit.errors import ConfigurationError
 
 TINY: dict[str, Any] = {"dim": 4, "blocks": (1, 1, 1, 1), "refinement": 1, "heads": (1, 2, 2, 2)}
@@ -116,6 +116,21 @@ def test_priors_add_modulation_and_change_no_other_name() -> None:
 
 
 # --- what it computes ---
+
+
+def test_an_upsampled_flat_area_begins_flat_and_can_learn_not_to_be() -> None:
+    """No checkerboard to begin with: a pixel becomes four equal ones, whose kernels have their own slopes."""
+    torch.manual_seed(0)
+    layer = Upsample(8).double()
+    flat = drawn(2, 8, 1, 1).expand(2, 8, 6, 6)
+    up = layer(flat)[..., 2:-2, 2:-2]  # beyond the zeros that pad the border
+    assert up.std() > 0.01
+    torch.testing.assert_close(up, up[..., :1, :1].expand_as(up))
+    kernels = layer.body[0].weight
+    layer(drawn(2, 8, 6, 6)).mul(drawn(2, 4, 12, 12, seed=1)).sum().backward()
+    assert kernels.grad is not None
+    assert not torch.allclose(kernels.grad[0], kernels.grad[1])
+    assert not torch.allclose(kernels[0], kernels[4])
 
 
 def test_the_plain_network_by_its_parts() -> None:

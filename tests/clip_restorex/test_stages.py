@@ -21,6 +21,7 @@ from torch import Tensor
 
 from relit.clip_loading import load_clip
 from relit.clip_restorex.model import RestoreX
+from relit.data.photo import read_photo
 from relit.data.photographs import photographs
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator, keyed_seed
@@ -180,6 +181,27 @@ def test_validation_of_stage_1_says_in_its_name_that_the_reference_was_asked(tmp
     assert len(logged(tmp_path / "run", "val/psnr_by_reference_priors")) == STEPS
     header = (tmp_path / "run" / "logs" / "version_0" / "metrics.csv").read_text().splitlines()[0]
     assert "val/psnr" not in header.split(",")
+
+
+def test_validation_shows_pictures_spread_over_the_pairs(tmp_path: Path) -> None:
+    """Input, result and reference side by side, of early and late ones, at the step of the figures."""
+    plan = (
+        "plan=[reference_priors]", "validate_every=1", "data.held_out=3", "data.exposures=2", "finish=[]"
+    )  # fmt: skip
+    run_stages(composed(tmp_path / "run", *plan))
+    folders = sorted((tmp_path / "run" / "logs" / "version_0" / "pictures").iterdir())
+    assert [int(folder.name) for folder in folders] == list(range(STEPS))
+    shown = sorted((folders[-1] / "val").glob("*.png"))
+    assert len(shown) == 4
+    config: Any = OmegaConf.to_container(composed(tmp_path / "run", *plan).data, resolve=True)
+    datamodule = build(config)
+    datamodule.setup()
+    pair = datamodule.validation[0]
+    assert pair["name"] in {path.stem for path in shown}
+    grid = read_photo(next(path for path in shown if path.stem == pair["name"]))
+    width = pair["input"].shape[2]
+    assert torch.equal(grid[..., :width], pair["input"])
+    assert torch.equal(grid[..., -width:], pair["reference"])
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_weights(run_dir: Path, tmp_path: Path) -> None:

@@ -25,11 +25,10 @@ from relit.clip_lit.prompts import FixedPrompts, PromptPair
 from relit.clip_lit.scores import Scores, bounded
 from relit.data.augmentation import Augmentation
 from relit.errors import ConfigurationError
-from relit.grids import before_after
 from relit.keyed import keyed_generator
-from relit.loggers import RunLogger
 from relit.metrics import round_to_8_bits
 from relit.stages import StageContext, build
+from relit.validation_pictures import ValidationPictures
 from relit.weights import Weights, load_network_weights
 
 Optimizer = Callable[..., torch.optim.Optimizer]
@@ -39,11 +38,6 @@ Prompts = Callable[..., PromptPair] | FixedPrompts
 
 CLIP_STAGES = 5
 """Feature maps of a ResNet CLIP: stem and layers 1 to 4, l = 0 ... 4 in Eq. (4)."""
-
-PICTURES = 4
-"""Photographs shown to the logger at each validation."""
-PICTURE_SIDE = 512
-"""Their long side at most."""
 
 
 class EnhancerStage(L.LightningModule):
@@ -73,7 +67,7 @@ class EnhancerStage(L.LightningModule):
         self.augmentation = augmentation
         self.seed = context.seed
         self.scores = Scores(over_ranks=True)
-        self._pictures: dict[str, Tensor] = {}
+        self.pictures = ValidationPictures()
 
     @classmethod
     def check(cls, key: str, settings: Mapping[str, Any], round_: int, clip: Mapping[str, Any]) -> None:
@@ -127,8 +121,8 @@ class EnhancerStage(L.LightningModule):
         pictures = {kind: bounded(batch[kind][0], self.device) for kind in kinds}
         if "input" in pictures:
             pictures["result"] = round_to_8_bits(self(pictures["input"]))
-            if len(self._pictures) < PICTURES:
-                self._pictures[f"val/{batch['name'][0]}"] = before_after(pictures, PICTURE_SIDE)
+            if not self.pictures.full:
+                self.pictures.add(batch["name"][0], pictures)
         self.scores.add(pictures, self.similarity)
 
     def on_validation_epoch_end(self) -> None:
@@ -138,10 +132,7 @@ class EnhancerStage(L.LightningModule):
         found |= {f"val/S_{kind}": row["S"] for kind, row in rows.items() if kind != "result" and "S" in row}
         self.log_dict(found, sync_dist=True)
         self.scores.reset()
-        if isinstance(self.logger, RunLogger):
-            # the step that Lightning logs the figures at: it counts batches from 0
-            self.logger.log_pictures(self._pictures, self.global_step - 1)
-        self._pictures = {}
+        self.pictures.log(self)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer(self.network.parameters())

@@ -146,11 +146,18 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the sides, half the channels: (B, C, H, W) to (B, C/2, 2H, 2W)."""
+    """Twice the sides, half the channels: (B, C, H, W) to (B, C/2, 2H, 2W).
+
+    The four pixels made of one begin with the same kernel. Kernels drawn apart would begin as a checkerboard
+    over flat areas, which three levels make one of 8 pixels and training does not wholly remove.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         convolution = nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False)
+        with torch.no_grad():
+            # the four channels that PixelShuffle makes one of lie side by side
+            convolution.weight.copy_(convolution.weight[::4].repeat_interleave(4, dim=0))
         self.body = nn.Sequential(convolution, nn.PixelShuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from relit.clip_restorex.restormer import padded
 from relit.errors import ConfigurationError
 from relit.metrics import PairMetrics, round_to_8_bits
 from relit.stages import StageContext
+from relit.validation_pictures import PICTURES, ValidationPictures, spread
 from relit.weights import Weights
 
 
@@ -56,6 +57,7 @@ class RestormerStage(CorrectionStage):
         self._train_forward = context.compiled(self.restormer.forward)
         self.perception = None if sap is None else Perception(sap, context.clip["sap"])
         self.scores = PairMetrics(prefix="val/", postfix=self.figures)
+        self.pictures = ValidationPictures()
         self.hold(network, context)
 
     def hold(self, network: RestoreX, context: StageContext) -> None:
@@ -86,14 +88,19 @@ class RestormerStage(CorrectionStage):
         """I_out of whole photographs (1, 3, H, W), as the stage is validated."""
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure one pair."""
+        """Measure one pair, and show some of them."""
         inputs, reference = pair_of(batch)
-        self.scores.update(round_to_8_bits(self.result(inputs, reference)), reference)
+        result = round_to_8_bits(self.result(inputs, reference))
+        self.scores.update(result, reference)
+        if batch_idx in spread(PICTURES, int(self.trainer.num_val_batches[0])):
+            shown = {"input": inputs, "result": result, "reference": reference}
+            self.pictures.add(batch["name"][0], shown)
 
     def on_validation_epoch_end(self) -> None:
-        """Log PSNR and SSIM over all pairs."""
+        """Log PSNR and SSIM over all pairs, and a few results as pictures."""
         self.log_dict(self.scores.compute(), sync_dist=True)
         self.scores.reset()
+        self.pictures.log(self)
 
     def handover(self) -> Weights:
         return {"restormer": self.restormer.state_dict()}

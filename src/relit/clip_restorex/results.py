@@ -19,6 +19,7 @@ from relit.grids import before_after
 from relit.metrics import round_to_8_bits
 from relit.metrics_file import write_metrics
 from relit.protocols import RGB8
+from relit.validation_pictures import spread
 from relit.weights import load_network_weights, write_weights
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
     if pairs is None or not len(pairs):
         log.info("No figures: data has neither test pairs nor data.held_out scenes to validate on.")
         return {}
-    # spread, for data sets list one kind of exposure after the other
-    shown = {place * len(pairs) // samples for place in range(samples)}
+    shown = spread(samples, len(pairs))
     scores = LabelledScores()
     correct = _corrector(context)
     for index in range(len(pairs)):
