@@ -19,6 +19,7 @@ from relit.data.command import add_data
 from relit.enhance_command import add_enhance
 from relit.errors import ConfigurationError
 from relit.evaluate_command import add_evaluate
+from relit.figure_command import add_figure
 
 Commands = argparse._SubParsersAction  # the only name argparse has for it
 
@@ -62,7 +63,7 @@ def _complain(options: argparse.Namespace, message: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="relit", description="Use and evaluate what Relit trained.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (add_enhance, add_evaluate, _add_import, add_data):
+    for add in (add_enhance, add_evaluate, add_figure, _add_import, add_data):
         add(commands)
     return parser
 
