@@ -22,7 +22,7 @@ def test_each_metric_is_a_curve_of_its_own_steps(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_replaces_what_it_did_again(tmp_path: Path) -> None:
-    """Sitting 10 comes after sitting 9, by number. What 9 did beyond 10's first step is no part of the run."""
+    """By number, 10 comes after 9. What 9 did beyond the first step of 10 is no part of the run."""
     write(tmp_path, 9, "a/loss,b/loss,step", "4.0,,10", "3.0,,20", ",7.0,25", "2.0,,30")
     write(tmp_path, 10, "a/loss,step", "2.5,20", "1.0,30", "0.5,40")
     assert logged_curves(tmp_path) == {"a/loss": {10: 4.0, 20: 2.5, 30: 1.0, 40: 0.5}}
