@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from two_processes import all_weights, train_doubled, train_in_two_processes
 from warm_start import Finished, start
 
 from relit.run_state import read_state
@@ -52,16 +51,6 @@ QUICKSTART = ["experiment=quickstart", "data.crops=4", "data.procedural=4", "dat
 
 def train(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> Finished:
     return start(arguments, cwd, environment).wait()
-
-
-def all_weights(run_dir: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of every weight file in a run directory, by file, group and name."""
-    found = {}
-    for path in sorted(run_dir.rglob("weights.safetensors")):
-        for group, tensors in read_weights(path)[0].items():
-            for name, tensor in tensors.items():
-                found[f"{path.relative_to(run_dir)}: {group}/{name}"] = tensor
-    return found
 
 
 def complaint(result: Finished) -> str:
@@ -218,38 +207,6 @@ def test_a_full_disk_is_named_and_the_same_command_continues(whole: tuple[Path, 
 
 
 # --- two processes ---
-
-
-def train_in_two_processes(folder: Path, *overrides: str) -> None:
-    """``train.py`` as two CPU processes, in the run directory ``two``."""
-    # the other process is started as this one was, so no fork of a warm one will do; both die together
-    two = subprocess.Popen(
-        [
-            sys.executable, str(ROOT / "train.py"), *overrides, "name=two",
-            "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp",
-        ],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        said, _ = two.communicate(timeout=200)
-    finally:
-        # whoever waits for a process that is gone goes, too
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(two.pid, signal.SIGKILL)
-    assert two.returncode == 0, said
-
-
-def train_doubled(folder: Path, overrides: list[str]) -> None:
-    """One process with the doubled batch, in the run directory ``one``."""
-    doubled = [override.replace("data.batch_size=2", "data.batch_size=4") for override in overrides]
-    one = train(*doubled, "name=one", cwd=folder)
-    assert one.status == 0, one.said
 
 
 IN_TWO = [
