@@ -40,7 +40,7 @@ TOP_LEVEL_KEYS = (
     "logger",
     "finish",
 )
-CLIP_SETTINGS = ("logit_scale", "identity_distance", "identity_weight", "phrases", "width")
+CLIP_SETTINGS = ("logit_scale", "identity_distance", "identity_weight", "phrases", "sap_weight", "width")
 CLIP_ROLES = ("prompts", "identity", "prior", "sap")
 
 

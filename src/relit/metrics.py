@@ -10,7 +10,9 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-_WINDOW, _SIGMA = 11, 1.5
+WINDOW = 11
+"""Side of SSIM's window, in pixels: smaller images have no SSIM."""
+_SIGMA = 1.5
 
 
 def round_to_8_bits(images: Tensor) -> Tensor:
@@ -54,9 +56,9 @@ def image_ssim(result: Tensor, reference: Tensor) -> Tensor:
         ValueError: the shapes differ, or a side is shorter than the window.
     """
     x, y = _comparable(result, reference)
-    if min(x.shape[-2:]) < _WINDOW:
+    if min(x.shape[-2:]) < WINDOW:
         height, width = x.shape[-2:]
-        raise ValueError(f"SSIM needs images of at least {_WINDOW}x{_WINDOW} pixels, not {width}x{height}")
+        raise ValueError(f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, not {width}x{height}")
     c1, c2 = 0.01**2, 0.03**2
     mu_x, mu_y = _window_mean(x), _window_mean(y)
     variances = _window_mean(x * x) - mu_x * mu_x + _window_mean(y * y) - mu_y * mu_y
@@ -69,11 +71,11 @@ def image_ssim(result: Tensor, reference: Tensor) -> Tensor:
 
 def _window_mean(x: Tensor) -> Tensor:
     """Gaussian mean around each pixel whose 11x11 window fits: (B, C, H, W) to (B, C, H - 10, W - 10)."""
-    weights = [math.exp(-((k - _WINDOW // 2) ** 2) / (2 * _SIGMA**2)) for k in range(_WINDOW)]
+    weights = [math.exp(-((k - WINDOW // 2) ** 2) / (2 * _SIGMA**2)) for k in range(WINDOW)]
     for dim in (-1, -2):
-        length = x.shape[dim] - _WINDOW + 1
+        length = x.shape[dim] - WINDOW + 1
         mean = x.narrow(dim, 0, length) * (weights[0] / sum(weights))
-        for k in range(1, _WINDOW):
+        for k in range(1, WINDOW):
             mean.add_(x.narrow(dim, k, length), alpha=weights[k] / sum(weights))
         x = mean
     return x

@@ -48,7 +48,8 @@ def test_batched_linear_begins_as_linear_layers_do() -> None:
 
 def test_complex_linear_in_pythons_complex_numbers() -> None:
     layer, x = ComplexLinear(2, 3, 4).double(), complex_drawn(2, 2, 3)
-    (wr, wi), (br, bi) = layer.weight.tolist(), layer.bias.tolist()
+    wr, wi = layer.weight_real.tolist(), layer.weight_imag.tolist()
+    br, bi = layer.bias_real.tolist(), layer.bias_imag.tolist()
     expected = [
         [
             [
@@ -64,20 +65,28 @@ def test_complex_linear_in_pythons_complex_numbers() -> None:
 
 
 def test_a_complex_layer_begins_with_the_variance_of_a_real_one() -> None:
-    weight = torch.complex(*ComplexLinear(4, 100, 200).weight)
+    layer = ComplexLinear(4, 100, 200)
+    weight = torch.complex(layer.weight_real, layer.weight_imag)
     assert weight.abs().square().mean().sqrt().item() == pytest.approx(0.1 / math.sqrt(3), rel=0.05)
 
 
 def test_complex_weights_are_kept_and_trained_as_real_numbers() -> None:
     layer, x = ComplexLinear(2, 3, 4).double(), complex_drawn(2, 2, 3)
-    weight, bias = (parameter.detach().requires_grad_() for parameter in layer.parameters())
-    assert not weight.is_complex()
+    names = [name for name, _ in layer.named_parameters()]
+    parameters = [parameter.detach().requires_grad_() for parameter in layer.parameters()]
+    assert not any(parameter.is_complex() for parameter in parameters)
 
-    def energy(w: Tensor, b: Tensor) -> Tensor:
-        y = torch.func.functional_call(layer, {"weight": w, "bias": b}, (x,))
+    def energy(*values: Tensor) -> Tensor:
+        y = torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x,))
         return y.abs().square().sum()
 
-    assert torch.autograd.gradcheck(energy, (weight, bias))
+    assert torch.autograd.gradcheck(energy, tuple(parameters))
+
+
+def test_channels_last_leaves_the_layout_of_the_weights_alone() -> None:
+    """As a parameter of four dimensions they would be strided as an image is, and copied in each product."""
+    layer = ComplexLinear(2, 3, 4).to(memory_format=torch.channels_last)
+    assert all(parameter.is_contiguous() for parameter in layer.parameters())
 
 
 def test_modrelu_thresholds_amplitudes_and_keeps_phases() -> None:
@@ -92,9 +101,9 @@ def test_modrelu_thresholds_amplitudes_and_keeps_phases() -> None:
     torch.testing.assert_close(found.angle()[passed], z.angle()[passed])
 
 
-def test_modrelu_begins_as_the_identity() -> None:
-    z = complex_drawn(5, 2, 6)
-    torch.testing.assert_close(ModReLU(2, 6).double()(z), z)
+def test_modrelu_begins_as_no_linear_map() -> None:
+    layer, z, w = ModReLU(2, 6).double(), complex_drawn(5, 2, 6), complex_drawn(5, 2, 6, seed=7)
+    assert (layer(z + w) - layer(z) - layer(w)).abs().max() > 0.05
 
 
 def test_modrelu_turns_with_its_input() -> None:

@@ -12,8 +12,8 @@ from weight_files import write_restorex
 
 from relit.clip import FrozenClip
 from relit.clip_loading import load_clip
-from relit.clip_restorex import correction
-from relit.clip_restorex.correction import Correction, load_correction, trained
+from relit.clip_restorex import streaming
+from relit.clip_restorex.correction import Correction, load_correction
 from relit.clip_restorex.denoisers import ComplexDenoiser
 from relit.clip_restorex.diffusion import PriorDiffusion
 from relit.clip_restorex.labelled_scores import LabelledScores, as_text
@@ -75,13 +75,13 @@ def test_large_photographs_are_streamed_to_the_same_result(
     whole = correct(photo(37, 21))
     streamed_sizes = []
 
-    def noted(restormer: Restormer, images: Tensor, priors: Tensor | None) -> Tensor:
+    def noted(restormer: Restormer, images: Tensor, priors: Tensor | None, rows: int) -> Tensor:
         streamed_sizes.append(tuple(images.shape[2:]))
-        return streamed(restormer, images, priors)
+        return streamed(restormer, images, priors, rows)
 
-    streamed = correction.streamed
-    monkeypatch.setattr(correction, "streamed", noted)
-    monkeypatch.setattr(correction, "WHOLE_PIXELS", 37 * 21 - 1)
+    streamed = streaming.streamed
+    monkeypatch.setattr(streaming, "streamed", noted)
+    monkeypatch.setattr(streaming, "WHOLE_PIXELS", 37 * 21 - 1)
     torch.testing.assert_close(correct(photo(37, 21)), whole, atol=1e-5, rtol=0)
     assert streamed_sizes == [(40, 24)]
 
@@ -99,10 +99,13 @@ def test_priors_come_from_the_whole_photograph_and_change_the_result(
     assert (found - correct(image)).abs().max() > 1e-4
 
 
-def test_a_file_without_a_part_is_refused_by_its_name(network: RestoreX) -> None:
-    weights = {"restormer": network.restormer.state_dict()}
+def test_a_file_without_a_part_is_refused_by_its_name(tmp_path: Path, clip: FrozenClip) -> None:
+    path = tmp_path / "w.safetensors"
+    write_restorex(path, clip={"prior": clip.identity.as_dict()})
+    weights, metadata = read_weights(path)
+    del weights["priors"]
     with pytest.raises(ConfigurationError, match=r"w\.safetensors: it has no priors"):
-        trained(network, weights, "w.safetensors")
+        load_correction(weights, metadata, path, torch.device("cpu"), clip)
 
 
 def test_another_clip_than_the_priors_were_trained_with_is_refused(tmp_path: Path, clip: FrozenClip) -> None:
@@ -138,14 +141,14 @@ def test_photographs_without_reference_or_label_are_no_rows_of_their_own() -> No
     assert "by_label" not in scores.compute()
 
 
-def test_the_table_calls_the_upper_bound_what_it_is() -> None:
-    row = {kind: {"psnr": 20.0, "ssim": 0.5} for kind in ("input", "result", "upper_bound")}
+def test_the_table_says_what_figures_by_the_references_priors_are() -> None:
+    row = {kind: {"psnr": 20.0, "ssim": 0.5} for kind in ("input", "result", "by_reference_priors")}
     report = {
         **row, "by_label": {"over": row}, "images": 2, "data": "test",
         "protocol": {"name": "rgb8"}, "seed": 0, "steps": 3,
     }  # fmt: skip
     text = as_text(report)
-    assert "which nobody has at hand" in text
+    assert "nobody has them at hand" in text
     assert "protocol rgb8, seed 0, 3 steps" in text
-    del report["upper_bound"], report["by_label"]["over"]["upper_bound"]
+    del report["by_reference_priors"], report["by_label"]["over"]["by_reference_priors"]
     assert "nobody" not in as_text(report)

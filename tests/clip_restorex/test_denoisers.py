@@ -133,9 +133,9 @@ def test_the_complex_denoiser_in_real_arithmetic(layers: int) -> None:
     for row in range(COUNT):
         inputs = [x[:, row], condition[:, row], torch.full((2, 1), time, dtype=torch.complex128)]
         real, imaginary = torch.cat(inputs, dim=1).real, torch.cat(inputs, dim=1).imag
-        for place, (weight, bias) in enumerate(zip(linear[::2], linear[1::2], strict=True)):
-            a, b = weight[:, row]
-            real, imaginary = real @ a - imaginary @ b + bias[0, row], real @ b + imaginary @ a + bias[1, row]
+        for place, parts in enumerate(zip(*(linear[part::4] for part in range(4)), strict=True)):
+            a, b, c, d = (part[row] for part in parts)
+            real, imaginary = real @ a - imaginary @ b + c, real @ b + imaginary @ a + d
             if place < layers:
                 amplitude = (real.square() + imaginary.square()).sqrt()
                 kept = (amplitude + thresholds[place][row]).relu() / amplitude
@@ -223,9 +223,11 @@ def test_so_the_whole_dense_frequency_diffusion_is_the_spatial_one(
 def without_biases_and_time(network: Denoiser) -> Denoiser:
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if name.endswith("bias"):
+            if "bias" in name:
                 parameter.zero_()
-        network.get_parameter("mlp.0.weight")[..., -1, :] = 0
+        for name, parameter in network.named_parameters():
+            if name.startswith("mlp.0.weight"):
+                parameter[..., -1, :] = 0
     return network
 
 

@@ -41,7 +41,8 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 def betas_by_hand(steps: int) -> list[float]:
     """beta_0 = 0, so that beta_t stands at t."""
     first, last = math.sqrt(0.1), math.sqrt(0.99)
-    return [0.0, *((first + (last - first) * place / max(1, steps - 1)) ** 2 for place in range(steps))]
+    ramp = (last - (last - first) * back / max(1, steps - 1) for back in reversed(range(steps)))
+    return [0.0, *(root**2 for root in ramp)]
 
 
 def alpha_bars_by_hand(steps: int) -> list[float]:
@@ -52,7 +53,7 @@ class Known(Denoiser):
     """Answers with a function of x, c and t / T, in a basis of its own: priors in reverse, negated."""
 
     def __init__(self, answer: Callable[[Tensor, Tensor, float], Tensor], length: int, count: int) -> None:
-        super().__init__(length, count, hidden=0, layers=0)
+        super().__init__(length, count, hidden=1, layers=1)
         self.answer = answer
 
     def coordinates(self, prior: Tensor) -> Tensor:

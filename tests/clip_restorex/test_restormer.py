@@ -123,14 +123,49 @@ def test_an_upsampled_flat_area_begins_flat_and_can_learn_not_to_be() -> None:
     torch.manual_seed(0)
     layer = Upsample(8).double()
     flat = drawn(2, 8, 1, 1).expand(2, 8, 6, 6)
-    up = layer(flat)[..., 2:-2, 2:-2]  # beyond the zeros that pad the border
+    with torch.no_grad():
+        up = layer(flat)[..., 2:-2, 2:-2]  # beyond the zeros that pad the border
     assert up.std() > 0.01
-    torch.testing.assert_close(up, up[..., :1, :1].expand_as(up))
+    torch.testing.assert_close(up, up[..., :1, :1].expand_as(up), atol=1e-6, rtol=0)
     kernels = layer.body[0].weight
     layer(drawn(2, 8, 6, 6)).mul(drawn(2, 4, 12, 12, seed=1)).sum().backward()
     assert kernels.grad is not None
     assert not torch.allclose(kernels.grad[0], kernels.grad[1])
-    assert not torch.allclose(kernels[0], kernels[4])
+    assert not torch.allclose(kernels[0], kernels[1])
+
+
+def test_levelled_kernels_are_the_nearest_ones_that_keep_flat_areas_flat() -> None:
+    """The change is a multiple of the constraint's normal: one number for a kernel, four that sum to zero."""
+    layer = Upsample(8).double()
+    kernels = layer.body[0].weight
+    before = drawn(*kernels.shape)
+    kernels.data.copy_(before)
+    layer.level()
+    change = (kernels - before).flatten(2)
+    torch.testing.assert_close(change, change[..., :1].expand_as(change))
+    of_four = change[..., 0].unflatten(0, (-1, 4))
+    assert of_four.abs().max() > 0.01
+    torch.testing.assert_close(of_four.sum(dim=1), torch.zeros_like(of_four[:, 0]), atol=1e-12, rtol=0)
+    sums = kernels.sum(dim=(2, 3)).unflatten(0, (-1, 4))
+    torch.testing.assert_close(sums, sums[:, :1].expand_as(sums))
+    levelled = kernels.clone()
+    layer.level()
+    torch.testing.assert_close(kernels, levelled, atol=1e-12, rtol=0)
+
+
+def test_a_flat_photograph_stays_flat_through_a_levelled_network() -> None:
+    """Away from the border, as far as no padding is seen; before levelling it is a pattern of 8 pixels."""
+    network = built(None, blocks=(0, 0, 0, 1), refinement=0)
+    flat = torch.full((1, 3, 128, 128), 0.7, dtype=torch.float64)
+
+    @torch.no_grad()
+    def pattern() -> float:
+        inner = (network(flat) - flat)[..., 56:72, 56:72]
+        return float((inner - inner.mean(dim=(2, 3), keepdim=True)).abs().max())
+
+    assert pattern() > 1e-3
+    network.level()
+    assert pattern() < 1e-9
 
 
 def test_the_plain_network_by_its_parts() -> None:
@@ -291,9 +326,12 @@ def test_channels_last_memory_gives_the_same() -> None:
 
 def test_bfloat16_stays_close() -> None:
     network, images, given = Restormer(**TINY, prior=PRIOR), pictures(16, 16).float(), priors().float()
+    for parameter in network.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     plain = network(images, given)
+    assert (network(images, 2 * given) - plain).abs().max() > 0.01  # priors matter here
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(network(images, given), plain, atol=0.02, rtol=0)
+        torch.testing.assert_close(network(images, given), plain, atol=0.03, rtol=0)
 
 
 # --- sizes ---

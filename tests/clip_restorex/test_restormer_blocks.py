@@ -22,6 +22,22 @@ from relit.clip_restorex.restormer_blocks import (
 Module = TypeVar("Module", bound=nn.Module)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("brightness", [0.0, 300.0])
+def test_attention_stays_finite_and_close_in_half_precision(dtype: torch.dtype, brightness: float) -> None:
+    """Sums over pixels are larger than float16 can hold, and those of a black photograph smaller."""
+    layer = ChannelAttention(4, 2)
+    x = brightness * torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    attention = layer.attention(layer.statistics(*layer.projections(x)[:2]))
+    with torch.autocast("cpu", dtype=dtype):
+        query, key, _ = layer.projections(x)
+        assert query.dtype == dtype
+        found = layer.attention(layer.statistics(query, key))
+        assert layer(x).isfinite().all()
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, attention, atol=0.01, rtol=0)
+
+
 def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 

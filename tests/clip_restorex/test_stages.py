@@ -150,9 +150,9 @@ def test_stage_1_is_trained_on_the_references_own_priors(run_dir: Path, config: 
     assert logged(run_dir, "reference_priors/l1")[0] == pytest.approx(l1, rel=1e-4)
 
 
-def test_figures_of_the_references_priors_are_called_an_upper_bound(run_dir: Path) -> None:
+def test_figures_by_the_references_priors_are_called_so(run_dir: Path) -> None:
     report = json.loads((run_dir / "metrics.json").read_text())
-    assert set(report["upper_bound"]) == {"psnr", "ssim"}
+    assert set(report["by_reference_priors"]) == {"psnr", "ssim"}
     assert report["protocol"]["name"] == "rgb8"
     assert math.isclose(
         report["result"]["psnr"],

@@ -126,6 +126,19 @@ def test_small_difference_in_size_is_mended_and_a_large_one_left_out(tmp_path: P
         pair_set(tmp_path).verify(strict=True)
 
 
+def test_what_is_too_small_to_be_compared_is_left_out(tmp_path: Path) -> None:
+    """As high as the window of SSIM is enough; a line less is not. What has no reference is not compared."""
+    for folder in ("input", "reference"):
+        fill(tmp_path / folder, "fits.png", height=11, width=16)
+        fill(tmp_path / folder, "small.png", height=10, width=16)
+    pairs = pair_set(tmp_path)
+    with pytest.warns(UserWarning, match=r"1 of 2 .*small\.png \(16x10 is too small for SSIM's 11x11\)"):
+        pairs.verify(least=11)
+    assert pairs.names == ["fits"]
+    alone = PairSet([Row(tmp_path / "input" / "small.png", None, "test", "under", "small")], PhotoReader())
+    assert alone.verify(least=11)
+
+
 def test_orientation_counts_before_sizes_are_compared(tmp_path: Path) -> None:
     fill(tmp_path / "reference", "a.png", height=16, width=12)
     (tmp_path / "input").mkdir()

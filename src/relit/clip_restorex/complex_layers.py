@@ -23,12 +23,18 @@ class ComplexLinear(nn.Module):
         super().__init__()
         # real and imaginary part share the variance of a real layer
         bound = 1 / math.sqrt(2 * inputs)
-        self.weight = nn.Parameter(torch.empty(2, count, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(2, count, 1, outputs).uniform_(-bound, bound))
+        # apart, for a parameter of four dimensions would be laid out as images are
+        self.weight_real, self.weight_imag = (
+            nn.Parameter(torch.empty(count, inputs, outputs).uniform_(-bound, bound)) for _ in range(2)
+        )
+        self.bias_real, self.bias_imag = (
+            nn.Parameter(torch.empty(count, 1, outputs).uniform_(-bound, bound)) for _ in range(2)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Complex (B, n, inputs) to complex (B, n, outputs)."""
-        weight, bias = torch.complex(*self.weight), torch.complex(*self.bias)
+        weight = torch.complex(self.weight_real, self.weight_imag)
+        bias = torch.complex(self.bias_real, self.bias_imag)
         return torch.baddbmm(bias, x.transpose(0, 1), weight).transpose(0, 1)
 
 
@@ -42,7 +48,8 @@ class ModReLU(nn.Module):
 
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
-        self.threshold = nn.Parameter(torch.zeros(count, width))
+        # at 0 it would begin as the identity, and a network of it as a linear one
+        self.threshold = nn.Parameter(torch.full((count, width), -0.1))
 
     def forward(self, z: Tensor) -> Tensor:
         """Complex (B, n, width) to the same."""

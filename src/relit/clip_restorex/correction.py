@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -15,7 +15,7 @@ from relit.clip_loading import load_clip
 from relit.clip_restorex.model import RestoreX
 from relit.clip_restorex.prior import ClipPriors, Priors
 from relit.clip_restorex.restormer import padded
-from relit.clip_restorex.streaming import streamed
+from relit.clip_restorex.streaming import of_any_size
 from relit.errors import ConfigurationError
 from relit.frozen_tower import FrozenTower
 from relit.imagenet import load_imagenet_vit
@@ -24,9 +24,6 @@ from relit.weights import Weights, load_network_weights
 
 PARTS = ("restormer", "priors", "diffusion")
 """Groups of a weight file that are needed for use; a network may be without the latter two."""
-
-WHOLE_PIXELS = 512 * 512
-"""Photographs above this size are streamed through the Restormer: the same result from less memory."""
 
 
 class Correction:
@@ -49,36 +46,29 @@ class Correction:
 
     @torch.no_grad()
     def by_priors_of(self, priors: Priors, reference: Tensor, images: Tensor) -> Tensor:
-        """I_out under the reference's priors, as ``priors`` makes them: what stage 2 can reach at best."""
+        """I_out under the reference's priors, as ``priors`` makes them: as if all had been restored."""
         return self.by(images, priors(priors.observe(padded(reference), self.clip)))
 
     def by(self, images: Tensor, priors: Tensor | None) -> Tensor:
         """I_out in [0, 1] under the given priors, (1, n, D)."""
-        height, width = images.shape[-2:]
-        whole = padded(images).contiguous(memory_format=torch.channels_last)
-        if height * width > WHOLE_PIXELS:
-            result = streamed(self.network.restormer, whole, priors)
-        else:
-            result = cast("Tensor", self.network.restormer(whole, priors))
-        return result[..., :height, :width].clamp(0, 1)
+        return of_any_size(self.network.restormer, images, priors).clamp(0, 1)
 
 
-def trained(network: RestoreX, weights: Weights, source: str | Path) -> RestoreX:
+def missing_parts(network: RestoreX, weights: Weights) -> list[str]:
+    """What ``network`` consists of and ``weights`` doesn't hold."""
+    return [name for name in PARTS if getattr(network, name) is not None and name not in weights]
+
+
+def load_parts(network: RestoreX, weights: Weights, source: str | Path) -> RestoreX:
     """``network`` with the parts that ``weights`` holds.
 
     Raises:
-        ConfigurationError: a part is missing, or does not fit.
+        ConfigurationError: one does not fit.
     """
     for name in PARTS:
         part = getattr(network, name)
-        if part is None:
-            continue
-        if name not in weights:
-            raise ConfigurationError(
-                f"{source}: it has no {name}, so it is no finished CLIP-RestoreX. Give the "
-                "weights.safetensors of a run directory."
-            )
-        load_network_weights(part, weights[name], source)
+        if part is not None and name in weights:
+            load_network_weights(part, weights[name], source)
     return network
 
 
@@ -101,7 +91,13 @@ def load_correction(
     Raises:
         ConfigurationError: the weights don't fit, or the CLIP is another one or not at hand.
     """
-    network = trained(build(metadata["network"]), weights, source)
+    network = build(metadata["network"])
+    if missing := missing_parts(network, weights):
+        raise ConfigurationError(
+            f"{source}: it has no {missing[0]}, so it is no finished CLIP-RestoreX. Give the "
+            "weights.safetensors of a run directory."
+        )
+    network = load_parts(network, weights, source)
     network = network.to(device).to(memory_format=torch.channels_last)
     if not isinstance(network.priors, ClipPriors):
         return Correction(network, None)

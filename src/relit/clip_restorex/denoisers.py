@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from relit.clip_restorex.batched_linear import BatchedLinear
 from relit.clip_restorex.complex_layers import ComplexLinear, ModReLU
 from relit.clip_restorex.frequency import from_frequency, from_packed, to_frequency, to_packed
+from relit.errors import ConfigurationError
 
 _SLOPE = 0.1
 
@@ -32,6 +33,12 @@ class Denoiser(nn.Module, ABC):
 
     def __init__(self, length: int, count: int, hidden: int, layers: int) -> None:
         super().__init__()
+        for name, value in (("hidden", hidden), ("layers", layers)):
+            if value < 1:
+                raise ConfigurationError(
+                    f"network.diffusion.denoiser.{name}={value}: expected at least 1; network.diffusion=null "
+                    "does without."
+                )
         self.length, self.count, self.hidden, self.layers = length, count, hidden, layers
 
     @abstractmethod

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from relit.clip_restorex.denoisers import Denoiser
-from relit.clip_restorex.frequency import at_least_float32
+from relit.clip_restorex.precision import at_least_float32
 from relit.clip_restorex.schedule import Schedule
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
@@ -46,8 +46,8 @@ class PriorDiffusion(nn.Module):
     ) -> None:
         super().__init__()
         for key, value, known in (
-            ("predicts", predicts, ("prior", "noise")),
-            ("reverse_noise", reverse_noise, ("none", "posterior", "printed")),
+            ("predicts", predicts, get_args(Predicts)),
+            ("reverse_noise", reverse_noise, get_args(ReverseNoise)),
         ):
             if value not in known:
                 raise ConfigurationError(

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+from relit.clip_restorex.precision import at_least_float32
+
 
 def to_frequency(prior: Tensor) -> Tensor:
     """P^f = FFT(P) of CLIP-RestoreX Eq. (1): real (..., D) to complex (..., D // 2 + 1)."""
@@ -55,8 +57,3 @@ def _twice(length: int, like: Tensor) -> Tensor:
     if length % 2 == 0:
         factors[-1] = 1
     return factors
-
-
-def at_least_float32(prior: Tensor) -> Tensor:
-    """Half precisions widened: neither FFT nor diffusion is done in them."""
-    return prior if prior.dtype == torch.float64 else prior.float()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from relit.metrics import PairMetrics
 
-MEASURED = ("input", "result", "upper_bound")
+MEASURED = ("input", "result", "by_reference_priors")
 """Kinds of pictures that are compared with the reference."""
 
 
@@ -44,14 +44,14 @@ def as_text(report: Mapping[str, Any]) -> str:
     """The figures of a report as a table, one line for each label, with the protocol below."""
     groups = {**report.get("by_label", {}), "all": report}
     kinds = [kind for kind in MEASURED if report.get(kind)]
-    lines = ["".join([" " * 8, *(f"{kind.replace('_', ' '):>18}" for kind in kinds)])]
+    lines = ["".join([" " * 8, *(f"{kind.replace('_', ' '):>22}" for kind in kinds)])]
     for label, rows in groups.items():
         cells = [f"{rows[kind]['psnr']:.2f} dB  {rows[kind]['ssim']:.3f}" for kind in kinds]
-        lines.append("".join([f"{label:8}", *(f"{cell:>18}" for cell in cells)]))
+        lines.append("".join([f"{label:8}", *(f"{cell:>22}" for cell in cells)]))
     lines.append(
         f"PSNR and SSIM, {report['images']} photographs ({report['data']}), protocol "
         f"{report['protocol']['name']}, seed {report['seed']}, {report['steps']} steps"
     )
-    if "upper_bound" in kinds:
-        lines.append("upper bound: with priors of the reference, which nobody has at hand")
+    if "by_reference_priors" in kinds:
+        lines.append("by reference priors: in place of restored ones; no result, for nobody has them at hand")
     return "\n".join(lines)

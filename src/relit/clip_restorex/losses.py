@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from relit.clip_restorex.precision import at_least_float32
 from relit.clip_restorex.prior import stacked_features
+from relit.errors import ConfigurationError
 from relit.frozen_tower import FrozenTower, Token
 
 
@@ -19,12 +21,12 @@ def prior_loss(restored: Tensor, reference: Tensor) -> Tensor:
         restored: P', (B, n, D), back from the frequency domain.
         reference: P of the reference, the same shape.
     """
-    return (restored - reference).abs().mean(dim=(0, 2)).sum()
+    return (at_least_float32(restored) - reference).abs().mean(dim=(0, 2)).sum()
 
 
 def reconstruction_loss(result: Tensor, reference: Tensor) -> Tensor:
     """|| I_gt - I_out ||_1 of CLIP-RestoreX Eq. (10), a mean over elements; scalar."""
-    return (result - reference).abs().mean()
+    return (at_least_float32(result) - reference).abs().mean()
 
 
 class StructureAndPerceptionLoss:
@@ -39,6 +41,8 @@ class StructureAndPerceptionLoss:
     def __init__(
         self, blocks: Sequence[int] = (3, 6, 9, 12), token: Token = "class", weight: float = 1.0
     ) -> None:
+        if weight <= 0:
+            raise ConfigurationError(f"sap.weight={weight}: expected more than 0; sap=null leaves L_SAP out.")
         self.blocks, self.token, self.weight = tuple(blocks), token, weight
 
     def features(self, clip: FrozenTower, images: Tensor) -> Tensor:

@@ -63,5 +63,5 @@ def restored_priors(
     condition = cast("Tensor", priors(priors.observe(images, clip)))
     if diffusion is None:
         return condition
-    noise = starting_noise(diffusion.draws, *condition.shape[1:]).to(condition)
+    noise = starting_noise(diffusion.draws, *condition.shape[1:]).to(condition.device)
     return cast("Tensor", diffusion(condition, noise.expand(len(images), -1, -1, -1)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relit.clip_restorex.batched_linear import BatchedLinear
+from relit.clip_restorex.precision import at_least_float32
 from relit.errors import ConfigurationError
 from relit.frozen_tower import FrozenTower, Token
 
@@ -19,13 +20,17 @@ _SLOPE = 0.1
 def stacked_features(clip: FrozenTower, images: Tensor, blocks: Sequence[int], token: Token) -> Tensor:
     """Z of CLIP-RestoreX, its prior extraction module: (B, n, W), the features of n blocks.
 
+    In float32 under any precision: what L_SAP tells apart is smaller than the rounding of bfloat16, and CLIP
+    is a small part of a step.
+
     Args:
         clip: a frozen ViT; gradients reach the images.
         images: (B, 3, H, W) in [0, 1].
         blocks: which, counted from 1.
         token: the class token, or the mean of the patches' tokens.
     """
-    return torch.stack(clip.block_features(images, blocks, token), dim=1)
+    with torch.autocast(images.device.type, enabled=False):
+        return torch.stack(clip.block_features(at_least_float32(images), blocks, token), dim=1)
 
 
 class ClipPriors(nn.Module):
@@ -48,6 +53,7 @@ class ClipPriors(nn.Module):
         token: Token = "class",
     ) -> None:
         super().__init__()
+        _check_length(length)
         self.blocks, self.token, self.length, self.width = tuple(blocks), token, length, width
         self.conversion = nn.Sequential(
             BatchedLinear(self.count, width, length),
@@ -87,10 +93,10 @@ class ImagePriors(nn.Module):
     """
 
     count = 1
-    blocks: tuple[int, ...] = ()
 
     def __init__(self, channels: int = 64, length: int = 256, residual_blocks: int = 6) -> None:
         super().__init__()
+        _check_length(length)
         self.length = length
         act = nn.LeakyReLU(_SLOPE)
         self.features = nn.Sequential(
@@ -127,6 +133,11 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return cast("Tensor", x + self.body(x))
+
+
+def _check_length(length: int) -> None:
+    if length < 1:
+        raise ConfigurationError(f"network.priors.length={length}: expected at least 1.")
 
 
 Priors = ClipPriors | ImagePriors

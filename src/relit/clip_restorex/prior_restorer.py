@@ -47,6 +47,10 @@ class PriorRestorer(nn.Module):
         self.diffusion = network.diffusion
         if self.diffusion is not None:
             self.diffusion = continued(self.diffusion, context, "diffusion")
+        if noise_weight < 0:
+            raise ConfigurationError(
+                f"stage.{context.name}.module.noise_weight={noise_weight}: expected 0 or more."
+            )
         self.noise_weight, self.seed = noise_weight, context.seed
 
     def forward(self, images: Tensor, clip: FrozenTower | None) -> Tensor:
@@ -74,7 +78,8 @@ class PriorRestorer(nn.Module):
         condition = self.priors(seen)
         if self.diffusion is None:
             return condition, {"prior": prior_loss(condition, target)}, wanted
-        noise = training_noise(list(positions), self.seed, self.diffusion.draws, *target.shape[1:]).to(target)
+        noise = training_noise(list(positions), self.seed, self.diffusion.draws, *target.shape[1:])
+        noise = noise.to(target.device)
         restored = self.diffusion(condition, noise, target)
         losses = {"prior": prior_loss(restored, target)}
         if self.noise_weight:
@@ -101,6 +106,6 @@ class PriorRestorer(nn.Module):
         return torch.stack(errors).mean()
 
     def handover(self) -> Weights:
-        """What was trained, and what it was trained towards, for upper bounds."""
+        """What was trained, and what it was trained towards, to compare with."""
         given = {"priors": self.priors.state_dict(), "reference_priors": self.reference_priors.state_dict()}
         return given if self.diffusion is None else {**given, "diffusion": self.diffusion.state_dict()}

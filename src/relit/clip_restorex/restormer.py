@@ -49,6 +49,7 @@ class Restormer(nn.Module):
     ) -> None:
         super().__init__()
         _check_levels(dim, blocks, heads)
+        _check_blocks(blocks, refinement, dim, expansion)
         self.prior = prior
         self.checkpointing = checkpointing
         widths = [dim * 2**level for level in range(LEVELS)]
@@ -95,6 +96,11 @@ class Restormer(nn.Module):
         x = self._through(self.decoder_level2, x, second)
         x = self._through(self.decoder_level1, torch.cat([self.up2_1(x), one], 1), first)
         return cast("Tensor", images + self.output(self._through(self.refinement, x, first)))
+
+    def level(self) -> None:
+        """Keep flat areas flat on the way up, see :meth:`Upsample.level`."""
+        for layer in (self.up4_3, self.up3_2, self.up2_1):
+            layer.level()
 
     def by_level(self, images: Tensor, priors: Tensor | None) -> tuple[Tensor | None, ...]:
         """The prior of each of the four levels, (B, D), or four times None for the plain network.
@@ -146,22 +152,29 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the sides, half the channels: (B, C, H, W) to (B, C/2, 2H, 2W).
-
-    The four pixels made of one begin with the same kernel. Kernels drawn apart would begin as a checkerboard
-    over flat areas, which three levels make one of 8 pixels and training does not wholly remove.
-    """
+    """Twice the sides, half the channels: (B, C, H, W) to (B, C/2, 2H, 2W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         convolution = nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False)
-        with torch.no_grad():
-            # the four channels that PixelShuffle makes one of lie side by side
-            convolution.weight.copy_(convolution.weight[::4].repeat_interleave(4, dim=0))
         self.body = nn.Sequential(convolution, nn.PixelShuffle(2))
+        self.level()
 
     def forward(self, x: Tensor) -> Tensor:
         return cast("Tensor", self.body(x))
+
+    @torch.no_grad()
+    def level(self) -> None:
+        """Change the kernels as little as possible so that a flat area stays flat.
+
+        One pixel becomes four by four kernels. Where their sums differ, a flat area becomes a checkerboard,
+        which three levels make one of 8 pixels. So each sum becomes the mean of the four.
+        """
+        weight = cast("nn.Conv2d", self.body[0]).weight
+        # the four that PixelShuffle takes for one channel lie side by side
+        sums = weight.sum(dim=(2, 3)).unflatten(0, (-1, 4))
+        excess = (sums - sums.mean(dim=1, keepdim=True)).flatten(0, 1)
+        weight -= excess[:, :, None, None] / weight[0, 0].numel()
 
 
 def padded(images: Tensor) -> Tensor:
@@ -194,3 +207,14 @@ def _check_levels(dim: int, blocks: Sequence[int], heads: Sequence[int]) -> None
                 f"network.restormer.heads: {head} heads don't divide the {dim * 2**level} channels of level "
                 f"{level + 1}; change heads or dim."
             )
+
+
+def _check_blocks(blocks: Sequence[int], refinement: int, dim: int, expansion: float) -> None:
+    if min(*blocks, refinement) < 0:
+        raise ConfigurationError(
+            f"network.restormer: expected 0 blocks or more, not {list(blocks)} and refinement={refinement}."
+        )
+    if int(dim * expansion) < 1:
+        raise ConfigurationError(
+            f"network.restormer.expansion={expansion}: nothing is left of {dim} channels; Restormer has 2.66."
+        )

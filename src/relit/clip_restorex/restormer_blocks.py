@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from relit.clip_restorex.precision import at_least_float32
+
 
 class Modulation(nn.Module):
     """W1 and W2 of CLIP-RestoreX Eq. (7): x' = W1 P * Norm(x) + W2 P.
@@ -110,9 +112,11 @@ class ChannelAttention(nn.Module):
         return query, key, value
 
     def statistics(self, query: Tensor, key: Tensor) -> AttentionStatistics:
-        """The sums over pixels of q and k, (B, C, H, W)."""
-        q, k = self._by_head(query), self._by_head(key)
-        return AttentionStatistics(q.transpose(-1, -2) @ k, q.square().sum(dim=-2), k.square().sum(dim=-2))
+        """The sums over pixels of q and k, (B, C, H, W), in float32: they leave the range of float16."""
+        with torch.autocast(query.device.type, enabled=False):
+            q, k = (self._by_head(at_least_float32(x)) for x in (query, key))
+            gram = q.transpose(-1, -2) @ k
+            return AttentionStatistics(gram, q.square().sum(dim=-2), k.square().sum(dim=-2))
 
     def attention(self, sums: AttentionStatistics) -> Tensor:
         """(B, heads, c, c), rows summing to 1."""
@@ -124,7 +128,7 @@ class ChannelAttention(nn.Module):
     def apply_to(self, value: Tensor, attention: Tensor) -> Tensor:
         """What the attention makes of v: (B, C, H, W)."""
         batch, channels, height, width = value.shape
-        mixed = self._by_head(value) @ attention.transpose(-1, -2)
+        mixed = self._by_head(value) @ attention.transpose(-1, -2).to(value.dtype)
         pixels = mixed.transpose(1, 2).reshape(batch, height, width, channels)
         return self.project_out(pixels.permute(0, 3, 1, 2))
 

@@ -23,6 +23,7 @@ from relit.clip_restorex.model import RestoreX
 from relit.clip_restorex.perception import Perception
 from relit.clip_restorex.prior_restorer import PriorRestorer
 from relit.clip_restorex.restormer import padded
+from relit.clip_restorex.streaming import of_any_size
 from relit.errors import ConfigurationError
 from relit.metrics import PairMetrics, round_to_8_bits
 from relit.stages import StageContext
@@ -69,12 +70,17 @@ class RestormerStage(CorrectionStage):
         if settings.get("sap") is not None:
             check_sap(f"{key}.sap", settings["sap"], clip)
 
+    def configure_optimizers(self) -> Any:
+        """As every stage; after each step flat areas stay flat, see :meth:`Upsample.level`."""
+        found = super().configure_optimizers()
+        found["optimizer"].register_step_post_hook(lambda *_: self.restormer.level())
+        return found
+
     def corrected(self, images: Tensor, priors: Tensor | None) -> Tensor:
         """I_out, not clipped, of training crops, or of whole photographs of any size."""
         if self.training:
             return cast("Tensor", self._train_forward(images, priors))
-        height, width = images.shape[-2:]
-        return cast("Tensor", self.restormer(padded(images), priors))[..., :height, :width]
+        return of_any_size(self.restormer, images, priors)
 
     def image_losses(self, result: Tensor, reference: Tensor, seen: Tensor | None) -> dict[str, Tensor]:
         """The terms of Eq. (10) that compare photographs; ``seen`` as in :class:`Perception`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from relit.clip_restorex.correction import PARTS, Correction, trained
+from relit.clip_restorex.correction import PARTS, Correction, load_parts, missing_parts
 from relit.clip_restorex.labelled_scores import LabelledScores, as_text
 from relit.clip_restorex.model import RestoreX
 from relit.data.photo import write_png
@@ -35,7 +35,10 @@ Corrected = Callable[[Tensor, Tensor | None], dict[str, Tensor]]
 
 
 def save_weights(context: RunContext) -> None:
-    """Write ``weights.safetensors``: all parts, stage 1's converter, the configuration, the CLIPs' names."""
+    """Write ``weights.safetensors``: all parts, stage 1's converter, the configuration, the CLIPs' names.
+
+    Nothing is written where the plan left a part untrained, as one that ends with stage 1.
+    """
     groups = (*PARTS, "reference_priors")
     metadata = {
         "method": "clip_restorex",
@@ -45,20 +48,35 @@ def save_weights(context: RunContext) -> None:
         "steps": context.steps,
     }
     kept = {name: context.weights[name] for name in groups if name in context.weights}
+    if missing := missing_parts(cast("RestoreX", context.network()), kept):
+        log.info(
+            "No %s: the plan trained no %s. What it did train is in %s.",
+            *(WEIGHTS_FILE, " and no ".join(missing), context.run_dir / "stages"),
+        )
+        return
     write_weights(context.run_dir / WEIGHTS_FILE, kept, metadata)
+    log.info("Weights: %s", context.run_dir / WEIGHTS_FILE)
 
 
-def evaluate(context: RunContext, samples: int) -> dict[str, float]:
+def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True) -> dict[str, float]:
     """Correct the test photographs, or those held out for validation, and report the figures.
 
-    Writes ``metrics.json`` and, for ``samples`` photographs spread over all of them, grids before | after |
-    reference in ``samples/``. Figures are means over all photographs, and over those of each label.
-    ``upper_bound`` is what the reference's own priors give: no result, for nobody has them.
+    Writes ``metrics.json`` and grids before | after | reference in ``samples/``. Figures are means over all
+    photographs, and over those of each label. ``by_reference_priors`` is what the reference's own priors give
+    in place of restored ones: no result, for nobody has them. A run that ends with stage 1 has no other.
+
+    Args:
+        context: the finished run.
+        samples: how many photographs, spread over all of them, are shown.
+        by_reference_priors: whether those figures are wanted, for twice the time.
 
     Returns:
         ``psnr`` and ``ssim`` of the results, ``input_psnr``, ``input_ssim``, and those of each label, such as
-        ``under_psnr``. Empty where there is nothing to measure on.
+        ``under_psnr``. Empty where there is nothing to measure, or to measure on.
     """
+    if "restormer" not in context.weights:
+        log.info("No figures: the plan trained no restormer.")
+        return {}
     photos = cast("PairedPhotos", context.datamodule)
     photos.setup("test")
     data, pairs = ("test", photos.test) if photos.test is not None else ("validation", photos.validation)
@@ -67,7 +85,7 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
         return {}
     shown = spread(samples, len(pairs))
     scores = LabelledScores()
-    correct = _corrector(context)
+    correct = _corrector(context, by_reference_priors)
     for index in range(len(pairs)):
         name, label, pictures = _pictures(pairs, index, context.device)
         pictures |= correct(pictures["input"], pictures.get("reference"))
@@ -89,31 +107,30 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
     }
     figures = write_metrics(context.run_dir, report)
     log.info("%s", as_text(report))
-    log.info(
-        "Pictures: %s  Figures: %s  Weights: %s",
-        *(context.run_dir / "samples", figures, context.run_dir / WEIGHTS_FILE),
-    )
+    log.info("Pictures: %s  Figures: %s", context.run_dir / "samples", figures)
     return _flat(report)
 
 
-def _corrector(context: RunContext) -> Corrected:
-    """Result, and upper bound where stage 1's converter is known, of an input and its reference."""
-    network = trained(cast("RestoreX", context.network()), context.weights, "the weights handed over")
+def _corrector(context: RunContext, by_reference_priors: bool) -> Corrected:
+    """What there is of an input and its reference: the result, and the one by the reference's priors."""
+    network = cast("RestoreX", context.network())
+    complete = not missing_parts(network, context.weights)
+    network = load_parts(network, context.weights, "the weights handed over")
     network = network.to(context.device).to(memory_format=torch.channels_last)
     clip = context.clip.get("prior")
     correction = Correction(network, None if clip is None else clip.to(context.device))
     reference_priors = None
-    if network.priors is not None and "reference_priors" in context.weights:
+    if by_reference_priors and network.priors is not None and "reference_priors" in context.weights:
         reference_priors = copy.deepcopy(network.priors)
         load_network_weights(
             reference_priors, context.weights["reference_priors"], "reference_priors handed over"
         )
 
     def correct(images: Tensor, reference: Tensor | None) -> dict[str, Tensor]:
-        found = {"result": round_to_8_bits(correction(images))}
+        found = {"result": round_to_8_bits(correction(images))} if complete else {}
         if reference is not None and reference_priors is not None:
-            bound = correction.by_priors_of(reference_priors, reference, images)
-            found["upper_bound"] = round_to_8_bits(bound)
+            by_them = correction.by_priors_of(reference_priors, reference, images)
+            found["by_reference_priors"] = round_to_8_bits(by_them)
         return found
 
     return correct
@@ -130,5 +147,5 @@ def _pictures(pairs: Pairs, index: int, device: torch.device) -> tuple[str, str,
 
 def _flat(report: dict[str, Any]) -> dict[str, float]:
     rows = {"": report["result"], "input_": report["input"]}
-    rows |= {f"{label}_": row["result"] for label, row in report.get("by_label", {}).items()}
+    rows |= {f"{label}_": row.get("result", {}) for label, row in report.get("by_label", {}).items()}
     return {prefix + name: value for prefix, row in rows.items() for name, value in row.items()}

@@ -17,15 +17,17 @@ BETA_FIRST, BETA_LAST = 0.1, 0.99
 def betas(steps: int) -> Tensor:
     """beta_1 ... beta_T, float64 (T,): squares of a linear ramp between the roots of 0.1 and 0.99.
 
-    A single step, T = 1, leaves 0.9 of the clean prior's power in x_T: training would be shown what
-    inference is not. Two leave less than 0.01.
+    A single step, T = 1, is the ramp's last one: its first would leave 0.9 of the clean prior's power in x_T,
+    so that training would be shown what inference is not.
 
     Raises:
         ConfigurationError: fewer than 1 step.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ConfigurationError(f"network.diffusion.steps: expected at least 1, found {steps!r}.")
-    return torch.linspace(BETA_FIRST**0.5, BETA_LAST**0.5, steps, dtype=torch.float64, device="cpu").square()
+    last, first = BETA_LAST**0.5, BETA_FIRST**0.5
+    # from its end, where a ramp of one step stays
+    return torch.linspace(last, first, steps, dtype=torch.float64, device="cpu").flip(0).square()
 
 
 class Schedule(nn.Module):
@@ -50,10 +52,6 @@ class Schedule(nn.Module):
     def noised(self, x0: Tensor, noise: Tensor, t: int) -> Tensor:
         """CLIP-RestoreX Eq. (3): x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise."""
         return self.alpha_bar[t] ** 0.5 * x0 + (1 - self.alpha_bar[t]) ** 0.5 * noise
-
-    def clean(self, x_t: Tensor, noise: Tensor, t: int) -> Tensor:
-        """x_0 of x_t and the noise in it: Eq. (3) solved for x_0."""
-        return (x_t - (1 - self.alpha_bar[t]) ** 0.5 * noise) / self.alpha_bar[t] ** 0.5
 
     def posterior_mean(self, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
         """CLIP-RestoreX Eq. (4): the mean of q(x_{t-1} | x_t, x_0), written in x_0.

@@ -20,11 +20,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from relit.clip_restorex.restormer import Downsample, Restormer, Upsample
+from relit.clip_restorex.restormer import Downsample, Restormer, Upsample, padded
 from relit.clip_restorex.restormer_blocks import AttentionStatistics, ChannelAttention, TransformerBlock
+
+WHOLE_PIXELS = 512 * 512
+"""Photographs above this size are streamed: the same result from less memory."""
 
 ROWS = 8
 """Of a strip. On CPU higher ones are slower, for their features leave the processor's cache."""
+
+ROWS_ON_GPU = 128
+"""Of a strip on any other device, where a strip must be worth its launches."""
+
+
+def of_any_size(restormer: Restormer, images: Tensor, priors: Tensor | None) -> Tensor:
+    """What ``restormer`` makes of whole photographs, not clipped, whatever their sides.
+
+    Args:
+        restormer: left as it is.
+        images: (B, 3, H, W) in [0, 1]; mirrored to multiples of 8 and cut back.
+        priors: as in :meth:`Restormer.forward`.
+    """
+    height, width = images.shape[-2:]
+    whole = padded(images).contiguous(memory_format=torch.channels_last)
+    if height * width > WHOLE_PIXELS:
+        rows = ROWS if images.device.type == "cpu" else ROWS_ON_GPU
+        result = streamed(restormer, whole, priors, rows)
+    else:
+        result = restormer(whole, priors)
+    return result[..., :height, :width]
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from relit.data.reader import PhotoReader, Resize
 from relit.data.sampling import PositionSampler
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_seed
+from relit.metrics import WINDOW
 
 
 class Items(Sized, Protocol):
@@ -83,7 +84,7 @@ class PhotoData(lightning.LightningDataModule, ABC):
         super().__init__()
         check_least(batch_size=(batch_size, 1), num_workers=(num_workers, 0), held_out=(held_out, 0))
         if test_size is not None:
-            check_least(test_size=(test_size, 11))
+            check_least(test_size=(test_size, WINDOW))
         self.test_size = test_size
         self.batch_size = batch_size
         self.seed = seed
@@ -93,6 +94,11 @@ class PhotoData(lightning.LightningDataModule, ABC):
         self._protocol = protocols.find_protocol(protocol)
         self._source: PhotoData = self
         self._loaded = False
+
+    @property
+    def least_side(self) -> int:
+        """Of photographs to test and validate on that have a reference, in pixels."""
+        return WINDOW if self.test_size is None else 1
 
     @property
     def protocol(self) -> protocols.Protocol:

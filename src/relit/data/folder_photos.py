@@ -87,9 +87,9 @@ class FolderPhotos(UnpairedPhotos):
         test, self._val_pairs = self._pairs(rows, "test"), self._pairs(rows, "val")
         photos = {name: self._photos(paths, f"data.{name}") for name, paths in lights.items()}
         if self._val_pairs is not None:
-            self._val_pairs.verify(self.strict)
+            self._val_pairs.verify(self.strict, least=self.least_side)
         if test is not None:
-            self.as_published = test.verify(self.strict) and self.as_published
+            self.as_published = test.verify(self.strict, least=self.least_side) and self.as_published
         return photos["backlit"], photos["well_lit"], test
 
     def load_validation(self) -> Pairs | None:

@@ -89,7 +89,7 @@ class LayoutPairs(PairedPhotos):
             return None
         chosen = rows if split == "train" else counted_once(rows, key)
         pairs = PairSet(chosen, self.train_reader if split == "train" else self.test_reader, key)
-        usable = pairs.verify(self.strict, decode=False)
+        usable = pairs.verify(self.strict, decode=False, least=1 if split == "train" else self.least_side)
         if split == "test":
             self.as_published = self.as_published and usable
         return pairs

@@ -152,11 +152,12 @@ class PairSet(Dataset[Pair]):
             pair["reference"] = resize_photo(reference, (height, width))
         return pair
 
-    def verify(self, strict: bool = False, decode: bool = True) -> bool:
+    def verify(self, strict: bool = False, decode: bool = True, least: int = 1) -> bool:
         """Look at every pair once, in threads, and leave out those that cannot be read or compared.
 
         Args:
             strict: whether leaving one out is an error.
+            least: shortest side, in pixels, of what is compared.
             decode: whether whole photographs are read; otherwise their headers and ends, which takes a
                 hundredth of the time and misses damage in between.
 
@@ -168,6 +169,9 @@ class PairSet(Dataset[Pair]):
             try:
                 sizes = [header_size(path) for path in (row.input, row.reference) if path is not None]
                 _check_sizes(row.input, sizes[0], sizes[-1])
+                if row.reference is not None and min(sizes[0]) < least:
+                    height, width = sizes[0]
+                    return f"{row.input.name} ({width}x{height} is too small for SSIM's {least}x{least})"
                 if decode:
                     self[index]
             except UnusablePhoto as error:
