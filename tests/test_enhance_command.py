@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files as files_of
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,12 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return said.err
 
 
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[str]:
+    """The lines that are said when the command is refused with status 2."""
+    assert run(*arguments) == 2
+    return capsys.readouterr().err.splitlines()
+
+
 def files(folder: str | Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
 
@@ -86,6 +93,26 @@ def test_clip_restorex_corrects_photographs_by_the_same_command() -> None:
     priors = network.restored_priors(whole, load_clip("tiny-ViT", "embedded"))
     by_hand = network.restormer(whole, priors)[0, :, :13, :21].clamp(0, 1) * 255
     assert (by_hand - read_photo("out/a.png")).abs().max() < 0.51
+
+
+def test_a_clip_that_came_from_a_file_is_named_by_the_caller_and_run_as_in_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It lies elsewhere now; whether it smooths before reducing photographs is kept in the weight file."""
+    elsewhere = tmp_path / "elsewhere" / "own.safetensors"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes((files_of("relit.assets") / "tiny_clip.safetensors").read_bytes())
+    clip = load_clip("tiny-ViT", str(elsewhere), antialias=False)
+    network = write_restorex(WEIGHTS, clip={"prior": clip.described()})
+    photo = photograph("a.png", 160, 200)
+    assert "relit enhance --clip FILE" in "".join(refused(capsys, photo, "-o", "out"))
+    assert run(photo, "-o", "out", "--clip", elsewhere) == 0
+    image = read_photo(photo)[None] / 255
+    with torch.no_grad():
+        expected = network.restormer(image, network.restored_priors(image, clip))[0].clamp(0, 1) * 255
+    assert (expected - read_photo("out/a.png")).abs().max() < 0.51
+    (missing,) = refused(capsys, photo, "-o", "other", "--clip", "none.pt")
+    assert "none.pt: no such file with the weights of a CLIP" in missing
 
 
 def test_folders_are_searched_and_made_again() -> None:
@@ -172,10 +199,15 @@ def test_what_cannot_be_read_is_named_and_left_out(capsys: pytest.CaptureFixture
     assert "not an image" in told[1]
 
 
-def test_a_photograph_too_large_for_the_memory_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("of_gpu", [True, False])
+def test_a_photograph_too_large_for_the_memory_is_left_out(
+    capsys: pytest.CaptureFixture[str], of_gpu: bool
+) -> None:
     def correct(image: Tensor) -> Tensor:
         if image.shape[-1] > 20:
-            raise torch.OutOfMemoryError
+            if of_gpu:
+                raise torch.OutOfMemoryError
+            torch.empty(1 << 60)  # the system's memory runs out with an error of no class of its own
         return 1 - image
 
     results = {

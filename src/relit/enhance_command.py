@@ -41,6 +41,12 @@ def add_enhance(commands: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="weights.safetensors of a run's directory, or what relit import wrote",
     )
+    parser.add_argument(
+        "--clip",
+        type=Path,
+        metavar="FILE",
+        help="the weights of the CLIP that CLIP-RestoreX's priors come from, where they can't be had by name",
+    )
     parser.add_argument("--force", action="store_true", help="replace results that exist")
     parser.add_argument(
         "--device",
@@ -56,7 +62,7 @@ def _enhance(options: argparse.Namespace) -> int:
     _check_writable(results, options.force)
     from relit.method import load_method
 
-    method = load_method(options.weights, _device(options.device))
+    method = load_method(options.weights, _device(options.device), options.clip)
     left_out = write_results(method, results)
     done = len(results) - left_out
     missing = f", {left_out:,} left out" if left_out else ""
@@ -136,7 +142,6 @@ def write_results(method: Method, results: Mapping[Path, Path]) -> int:
     Returns:
         How many photographs were left out.
     """
-    import torch
     from tqdm import tqdm
 
     from relit.data.decoding import UnreadablePhoto
@@ -148,12 +153,21 @@ def write_results(method: Method, results: Mapping[Path, Path]) -> int:
         try:
             image = read_photo(photo)[None].float() / 255
             write_png(result, method(image)[0])
-        except (UnreadablePhoto, torch.OutOfMemoryError) as error:
-            left_out += 1
-            reason = (
-                error.reason
-                if isinstance(error, UnreadablePhoto)
-                else f"does not fit into the memory of {method.device}; reduce it, or use --device cpu"
-            )
-            tqdm.write(f"relit enhance: left out: {photo}: {reason}", file=sys.stderr)
+        except UnreadablePhoto as error:
+            reason = error.reason
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            reason = f"does not fit into the memory of {method.device}; reduce it, or use --device cpu"
+        else:
+            continue
+        left_out += 1
+        tqdm.write(f"relit enhance: left out: {photo}: {reason}", file=sys.stderr)
     return left_out
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Of a GPU, or of the system, for which PyTorch has no class of its own."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -60,6 +61,19 @@ class FrozenTower(nn.Module, ABC):
         object.__setattr__(self, "_std", fn(self._std))
         super()._apply(fn, recurse)
         return self
+
+    @property
+    def quick_gelu(self) -> bool:
+        """Whether its activation is QuickGELU, as in OpenAI's CLIPs."""
+        return any(isinstance(module, QuickGELU) for module in self._model.modules())
+
+    def described(self) -> dict[str, str | bool]:
+        """Which CLIP it is and how it is run: what a weight file says, to load it so again."""
+        return {
+            **self.identity.as_dict(),
+            "antialias": self.antialias,
+            "quick_gelu": self.quick_gelu,
+        }
 
     @property
     @abstractmethod

@@ -19,7 +19,7 @@ from relit.targets import resolve_target
 from relit.weights import Weights, load_network_weights, read_weights
 
 if TYPE_CHECKING:
-    from relit.clip import FrozenClip
+    from relit.frozen_tower import FrozenTower
 
 METHODS = ("clip_lit", "clip_restorex")
 """As weight files name them."""
@@ -47,14 +47,15 @@ class Method:
         return self.correct(image.to(self.device)).clamp(0, 1).cpu()
 
 
-def load_method(weights: str | Path, device: torch.device, clip: FrozenClip | None = None) -> Method:
+def load_method(weights: str | Path, device: torch.device, clip: FrozenTower | Path | None = None) -> Method:
     """The method that a weight file holds, ready for use.
 
     Args:
         weights: a ``weights.safetensors`` of a run directory, or of ``relit import``. Nothing in it is run:
             of what it names only Relit's own networks are built.
         device: where to compute.
-        clip: the CLIP that CLIP-RestoreX's priors were trained with; None loads the one that the file names.
+        clip: the CLIP that CLIP-RestoreX's priors were trained with, or the file of its weights; None loads
+            the one that the file names.
 
     Raises:
         ConfigurationError: the file can't be read, holds no finished method, or names what is not Relit's; or
@@ -141,7 +142,7 @@ def _load(
     metadata: Mapping[str, Any],
     source: Path,
     device: torch.device,
-    clip: FrozenClip | None,
+    clip: FrozenTower | Path | None,
 ) -> Correct:
     if name == "clip_restorex":
         from relit.clip_restorex.correction import load_correction

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from torch import Tensor
 
 from relit.clip_loading import load_clip
 from relit.clip_restorex.model import RestoreX
+from relit.clip_restorex.prior_stage import PriorWarmUp
+from relit.clip_restorex.restormer_stages import RestoredPriors
 from relit.data.photo import read_photo
 from relit.data.photographs import photographs
 from relit.errors import ConfigurationError
@@ -204,18 +205,80 @@ def test_validation_shows_pictures_spread_over_the_pairs(tmp_path: Path) -> None
     assert torch.equal(grid[..., -width:], pair["reference"])
 
 
-def test_a_run_that_is_killed_goes_on_to_the_same_weights(run_dir: Path, tmp_path: Path) -> None:
-    """Stage 2's first step from a copy that has just finished the warm-up."""
-    copied = tmp_path / "run"
-    shutil.copytree(run_dir, copied)
-    shutil.rmtree(copied / "stages" / "3-restored_priors")
-    state = json.loads((copied / "state.json").read_text())
-    state["finished"] = state["finished"][:2]
-    (copied / "state.json").write_text(json.dumps(state))
-    run_stages(composed(copied))
+class KilledError(Exception):
+    """What ends the process in the tests."""
+
+
+@pytest.mark.parametrize("stage", ["prior_warm_up", "restored_priors"])
+def test_a_run_that_is_killed_within_a_stage_goes_on_to_the_same_weights(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """In its second step, after a checkpoint of the first: with Adam's moments and the schedule's place."""
+    kind = {"prior_warm_up": PriorWarmUp, "restored_priors": RestoredPriors}[stage]
+    step = kind.training_step
+
+    def killed(self: Any, batch: Any, batch_idx: int) -> Tensor:
+        if self.global_step == 1:
+            raise KilledError
+        return step(self, batch, batch_idx)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "training_step", killed)
+        with pytest.raises(KilledError):
+            run_stages(composed(run, "checkpoint_every=1"))
+    place = STAGES.index(stage) + 1
+    assert (run / "stages" / f"{place}-{stage}" / "checkpoints" / "last.ckpt").is_file()
+    run_stages(composed(run, "checkpoint_every=1"))
     for group, tensors in weights_after(run_dir, 3).items():
         for name, tensor in tensors.items():
-            assert torch.equal(tensor, weights_after(copied, 3)[group][name]), (group, name)
+            assert torch.equal(tensor, weights_after(run, 3)[group][name]), (group, name)
+
+
+def test_a_plan_that_ends_with_stage_1_ends_well_and_says_what_it_has(tmp_path: Path) -> None:
+    """Figures by the reference's priors alone, grids without a result, and no file that looks finished."""
+    run = tmp_path / "run"
+    metrics = run_stages(composed(run, "plan=[reference_priors]"))
+    report = json.loads((run / "metrics.json").read_text())
+    assert report["result"] == {}
+    assert report["by_reference_priors"]["psnr"] > 0
+    assert "psnr" not in metrics
+    assert metrics["input_psnr"] == pytest.approx(report["input"]["psnr"])
+    assert not (run / "weights.safetensors").exists()
+    assert list((run / "samples").iterdir())
+
+
+def test_figures_by_the_references_priors_may_be_left_out(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_stages(composed(run, "finish.1.by_reference_priors=false"))
+    report = json.loads((run / "metrics.json").read_text())
+    assert report["result"]["psnr"] > 0
+    assert "by_reference_priors" not in report
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("network.diffusion.denoiser.layers=0", r"network\.diffusion\.denoiser\.layers=0: expected at least"),
+        ("network.diffusion.denoiser.hidden=0", r"network\.diffusion\.denoiser\.hidden=0: expected at least"),
+        ("network.diffusion.steps=0", r"network\.diffusion\.steps: expected at least 1"),
+        ("network.priors.length=0", r"network\.priors\.length=0: expected at least 1"),
+        ("network.restormer.refinement=-1", r"network\.restormer: expected 0 blocks or more"),
+        ("network.restormer.blocks=[1,1,1,-2]", r"network\.restormer: expected 0 blocks or more"),
+        ("network.restormer.expansion=0.01", r"network\.restormer\.expansion=0\.01: nothing is left"),
+        ("clip.sap_weight=0", r"sap\.weight=0: expected more than 0"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused_by_their_key(
+    tmp_path: Path, override: str, says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        run_stages(composed(tmp_path / "run", override))
+
+
+def test_a_negative_weight_of_eq_6_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"noise_weight=-1\.0: expected 0 or more"):
+        run_stages(composed(tmp_path / "run", "stage.restored_priors.module.noise_weight=-1.0"))
 
 
 @pytest.mark.parametrize("stage", ["prior_warm_up", "restored_priors"])

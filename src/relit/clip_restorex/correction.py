@@ -77,7 +77,7 @@ def load_correction(
     metadata: Mapping[str, Any],
     source: str | Path,
     device: torch.device,
-    clip: FrozenTower | None = None,
+    clip: FrozenTower | Path | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """A :class:`Correction` of a weight file.
 
@@ -86,7 +86,8 @@ def load_correction(
         metadata: its metadata, with the configuration of the network and the name of the CLIP.
         source: the file, for messages.
         device: where to compute.
-        clip: the CLIP the priors were trained with; None loads the one that the metadata names.
+        clip: the CLIP the priors were trained with, or the file of its weights; None loads the one that the
+            metadata names.
 
     Raises:
         ConfigurationError: the weights don't fit, or the CLIP is another one or not at hand.
@@ -101,20 +102,24 @@ def load_correction(
     network = network.to(device).to(memory_format=torch.channels_last)
     if not isinstance(network.priors, ClipPriors):
         return Correction(network, None)
-    clip = clip or _named_clip(metadata, source)
+    clip = clip if isinstance(clip, FrozenTower) else _named_clip(metadata, source, clip)
     check_clip(metadata, {"prior": clip.identity}, source)
     return Correction(network, clip.to(device))
 
 
-def _named_clip(metadata: Mapping[str, Any], source: str | Path) -> FrozenTower:
+def _named_clip(metadata: Mapping[str, Any], source: str | Path, file: Path | None) -> FrozenTower:
     named = metadata.get("clip", {}).get("prior")
     if named is None:
         raise ConfigurationError(f"{source}: it does not name the CLIP of its priors; train it again.")
+    if file is not None and not file.is_file():
+        raise ConfigurationError(f"{file}: no such file with the weights of a CLIP.")
+    place, antialias = str(file or named["source"]), named.get("antialias", True)
     try:
-        load = load_imagenet_vit if timm.is_model(named["model"]) else load_clip
-        return load(named["model"], named["source"])
+        if timm.is_model(named["model"]):
+            return load_imagenet_vit(named["model"], place, antialias)
+        return load_clip(named["model"], place, named.get("quick_gelu"), antialias)
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{source}: its priors come from the CLIP {named['model']} ({named['source']}), which can't be "
-            f"loaded here.\n{error}"
+            f"loaded here. Where its weights are in a file, name it: relit enhance --clip FILE.\n{error}"
         ) from error

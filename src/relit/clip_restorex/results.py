@@ -43,7 +43,7 @@ def save_weights(context: RunContext) -> None:
     metadata = {
         "method": "clip_restorex",
         "network": context.cfg["network"],
-        "clip": {role: clip.identity.as_dict() for role, clip in context.clip.items()},
+        "clip": {role: clip.described() for role, clip in context.clip.items()},
         "run": context.cfg["name"],
         "steps": context.steps,
     }
