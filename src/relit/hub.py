@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import get_session
 
 REACH_SECONDS = 10
@@ -24,3 +25,13 @@ def check_reach(repository: str, names: Iterable[str]) -> None:
     """
     if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in names):
         get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
+
+
+def fetch(repository: str, name: str) -> Path:
+    """The file ``name`` of a repository, fetched once and kept in the hub's own cache.
+
+    Raises:
+        Exception: whatever the connection failed with, or the hub refused.
+    """
+    check_reach(repository, [name])
+    return Path(hf_hub_download(repository, name))
