@@ -89,9 +89,9 @@ def test_clip_restorex_corrects_photographs_by_the_same_command() -> None:
     network = write_restorex(WEIGHTS)
     photo = photograph("a.png", 13, 21)
     assert run(photo, "-o", "out") == 0
-    whole = padded(read_photo(photo)[None] / 255)
-    priors = network.restored_priors(whole, load_clip("tiny-ViT", "embedded"))
-    by_hand = network.restormer(whole, priors)[0, :, :13, :21].clamp(0, 1) * 255
+    image = read_photo(photo)[None] / 255
+    priors = network.restored_priors(image, load_clip("tiny-ViT", "embedded"))
+    by_hand = network.restormer(padded(image), priors)[0, :, :13, :21].clamp(0, 1) * 255
     assert (by_hand - read_photo("out/a.png")).abs().max() < 0.51
 
 

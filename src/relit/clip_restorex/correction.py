@@ -14,7 +14,6 @@ from relit.clip import check_clip
 from relit.clip_loading import load_clip
 from relit.clip_restorex.model import RestoreX
 from relit.clip_restorex.prior import ClipPriors, Priors
-from relit.clip_restorex.restormer import padded
 from relit.clip_restorex.streaming import of_any_size
 from relit.errors import ConfigurationError
 from relit.frozen_tower import FrozenTower
@@ -42,12 +41,12 @@ class Correction:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """I_out in [0, 1] of I_in, (1, 3, H, W) in [0, 1]."""
-        return self.by(images, self.network.restored_priors(padded(images), self.clip))
+        return self.by(images, self.network.restored_priors(images, self.clip))
 
     @torch.no_grad()
     def by_priors_of(self, priors: Priors, reference: Tensor, images: Tensor) -> Tensor:
         """I_out under the reference's priors, as ``priors`` makes them: as if all had been restored."""
-        return self.by(images, priors(priors.observe(padded(reference), self.clip)))
+        return self.by(images, priors(priors.observe(reference, self.clip)))
 
     def by(self, images: Tensor, priors: Tensor | None) -> Tensor:
         """I_out in [0, 1] under the given priors, (1, n, D)."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from relit.clip_restorex.batched_linear import BatchedLinear
 from relit.clip_restorex.precision import at_least_float32
+from relit.clip_restorex.restormer import padded
 from relit.errors import ConfigurationError
 from relit.frozen_tower import FrozenTower, Token
 
@@ -114,8 +115,8 @@ class ImagePriors(nn.Module):
         self.head = nn.Sequential(nn.Linear(length, length), act, nn.Linear(length, length), act)
 
     def observe(self, images: Tensor, clip: FrozenTower | None) -> Tensor:
-        """The images themselves."""
-        return images
+        """The images themselves, mirrored to sides that :meth:`forward` takes."""
+        return padded(images)
 
     def forward(self, observed: Tensor) -> Tensor:
         """P, (B, 1, D), of images (B, 3, H, W) in [0, 1], both sides multiples of 4."""

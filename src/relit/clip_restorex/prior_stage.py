@@ -15,7 +15,6 @@ from relit.clip_restorex.correction_stage import (
 )
 from relit.clip_restorex.losses import prior_loss
 from relit.clip_restorex.prior_restorer import PriorRestorer
-from relit.clip_restorex.restormer import padded
 from relit.metrics import MeanOverImages
 from relit.stages import StageContext
 from relit.weights import Weights
@@ -45,7 +44,7 @@ class PriorWarmUp(CorrectionStage):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """L_p of a whole pair, from noise alone as at inference."""
-        inputs, reference = (padded(images) for images in pair_of(batch))
+        inputs, reference = pair_of(batch)
         target = self.restorer.reference_priors(self.restorer.priors.observe(reference, self.prior_clip))
         self.error.update(prior_loss(self.restorer(inputs, self.prior_clip), target)[None])
 

@@ -22,7 +22,6 @@ from relit.clip_restorex.losses import StructureAndPerceptionLoss, reconstructio
 from relit.clip_restorex.model import RestoreX
 from relit.clip_restorex.perception import Perception
 from relit.clip_restorex.prior_restorer import PriorRestorer
-from relit.clip_restorex.restormer import padded
 from relit.clip_restorex.streaming import of_any_size
 from relit.errors import ConfigurationError
 from relit.metrics import PairMetrics, round_to_8_bits
@@ -157,7 +156,7 @@ class ReferencePriors(RestormerStage):
         return self.total(self.image_losses(result, reference, observed if known else None))
 
     def result(self, inputs: Tensor, reference: Tensor) -> Tensor:
-        observed = self.reference_priors.observe(padded(reference), self.prior_clip)
+        observed = self.reference_priors.observe(reference, self.prior_clip)
         return self.corrected(inputs, self.reference_priors(observed))
 
     def handover(self) -> Weights:
@@ -191,7 +190,7 @@ class RestoredPriors(RestormerStage):
         return self.total({**losses, **self.image_losses(result, reference, observed if known else None)})
 
     def result(self, inputs: Tensor, reference: Tensor) -> Tensor:
-        return self.corrected(inputs, self.restorer(padded(inputs), self.prior_clip))
+        return self.corrected(inputs, self.restorer(inputs, self.prior_clip))
 
     def handover(self) -> Weights:
         return {**super().handover(), **self.restorer.handover()}
