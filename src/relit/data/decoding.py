@@ -87,12 +87,12 @@ def decode(path: Path | str) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            upright = _upright(image)
+            upright = upright_turn(image)
             rgb = _to_srgb(_plain(image), image.info.get("icc_profile"))
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise almost anything on corrupt data
-        raise UnreadablePhoto(path, _reason(error)) from error
+        raise UnreadablePhoto(path, why_unreadable(error)) from error
     return rgb if upright is None else rgb.transpose(upright)
 
 
@@ -108,14 +108,14 @@ def header_size(path: Path | str) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = _upright(image) in _TURNING
+            turned = upright_turn(image) in _TURNING
             ending = _ENDINGS.get(image.format or "")
         if ending is not None and not _ends_with(path, ending):
             raise UnreadablePhoto(path, "cut off before its end")
     except (MemoryError, UnreadablePhoto):
         raise
     except Exception as error:  # Pillow's decoders raise almost anything on corrupt data
-        raise UnreadablePhoto(path, _reason(error)) from error
+        raise UnreadablePhoto(path, why_unreadable(error)) from error
     return (width, height) if turned else (height, width)
 
 
@@ -126,7 +126,8 @@ def _ends_with(path: Path, mark: bytes) -> bool:
         return mark in file.read()
 
 
-def _upright(image: Image.Image) -> Image.Transpose | None:
+def upright_turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes the pixels as they are stored upright; None where they are, or where EXIF is damaged."""
     try:
         return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF must not cost the photograph
@@ -185,7 +186,8 @@ def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
     return bool(np.abs(np.asarray(converted, dtype=np.int16) - lattice).max() <= 1)
 
 
-def _reason(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
+    """The reason for a person, of an error that was raised while a photograph was read."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or of an unknown format"
     if isinstance(error, OSError) and error.strerror:
