@@ -17,7 +17,8 @@ from relit.clip_lit.network import enhance
 from relit.clip_loading import load_clip
 from relit.clip_restorex.restormer import padded
 from relit.data.photo import read_photo, write_png
-from relit.enhance_command import write_results
+from relit.enhance_plan import plan_results
+from relit.enhance_run import write_results
 from relit.keyed import keyed_generator
 from relit.method import Method
 
@@ -75,9 +76,9 @@ def test_a_result_is_what_the_network_gives_rounded_to_8_bits(
 ) -> None:
     photos = [photograph("a.png"), photograph("somewhere/b.c.TIF", 9, 30)]
     assert run(*photos, "-o", "out/new") == 0
-    assert files("out") == {"new/a.png", "new/b.c.png"}
+    assert files("out") == {"new/a.png", "new/b.c.TIF"}
     for photo in photos:
-        result = read_photo(Path("out/new") / photo.with_suffix(".png").name)
+        result = read_photo(Path("out/new") / photo.name)
         assert torch.equal(result, levels(network, photo))
         assert not torch.equal(result, read_photo(photo))
     said = capsys.readouterr()
@@ -120,7 +121,7 @@ def test_folders_are_searched_and_made_again() -> None:
         photograph(path)
     Path("in/notes.txt").touch()
     assert run("in", "two", "-o", "out") == 0
-    assert files("out") == {"a.png", "deep/er/a.png", "deep/b.png", "d.png"}
+    assert files("out") == {"a.png", "deep/er/a.jpg", "deep/b.png", "d.png"}
 
 
 def test_results_inside_a_searched_folder_are_not_enhanced_again() -> None:
@@ -168,17 +169,17 @@ def test_an_original_is_never_replaced_by_its_result(capsys: pytest.CaptureFixtu
         assert "another folder" in refusal(capsys, "in/a.png", "-o", "in", *options)
     assert Path("in/a.png").read_bytes() == original
     photograph("in/b.jpg")
-    assert run("in/b.jpg", "-o", "in") == 0
+    assert run("in/b.jpg", "-o", "in", "--format", "png") == 0
     assert files("in") == {"a.png", "b.jpg", "b.png"}
 
 
 @pytest.mark.parametrize(
-    "named", [["a.png", "a.jpg"], ["one/a.png", "two/a.png"], ["one", "two"], ["a.png", "A.jpg"]]
+    "named", [["a.png", "a.bmp"], ["one/a.png", "two/a.png"], ["one", "two"], ["a.png", "A.bmp"]]
 )
 def test_results_that_would_have_one_name_are_told_before_the_work(
     named: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in ("a.png", "a.jpg", "A.jpg", "one/a.png", "two/a.png"):
+    for path in ("a.png", "a.bmp", "A.bmp", "one/a.png", "two/a.png"):
         photograph(path)
     said = refusal(capsys, *named, "-o", "out")
     assert all(name in said for name in named)
@@ -210,10 +211,9 @@ def test_a_photograph_too_large_for_the_memory_is_left_out(
             torch.empty(1 << 60)  # the system's memory runs out with an error of no class of its own
         return 1 - image
 
-    results = {
-        Path(f"out/{name}.png"): photograph(f"{name}.png", 8, width) for name, width in (("a", 30), ("b", 8))
-    }
-    assert write_results(Method("inverse", torch.device("cpu"), correct), results) == 1
+    photos = [photograph(f"{name}.png", 8, width) for name, width in (("a", 30), ("b", 8))]
+    method = Method("inverse", torch.device("cpu"), correct)
+    assert write_results(method, plan_results(photos, Path("out"))) == 1
     assert files("out") == {"b.png"}
     assert torch.equal(read_photo("out/b.png"), 255 - read_photo("b.png"))
     assert "a.png: does not fit into the memory of cpu" in capsys.readouterr().err
@@ -241,3 +241,42 @@ def test_a_gpu_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> 
     photograph("a.png")
     assert main(["enhance", "a.png", "-o", "out", "--weights", str(WEIGHTS), "--device", "cuda"]) == 2
     assert "--device cpu" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_with_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    photos = [photograph("a.png"), photograph("b.png")]
+    assert run(photos[0], "-o", "out") == 0
+    first = Path("out/a.png").stat()
+    capsys.readouterr()
+    assert run(*photos, "-o", "out", "--resume") == 0
+    assert capsys.readouterr().out == "out: 1 photograph enhanced, 1 skipped that had a result\n"
+    assert Path("out/a.png").stat() == first
+    assert run(*photos, "-o", "out", "--resume") == 0
+    assert capsys.readouterr().out == "out: 0 photographs enhanced, 2 skipped that had a result\n"
+
+
+def test_options_reach_the_files(network: torch.nn.Module) -> None:
+    photo = photograph("in/a.png", 32, 32)
+    assert run("in/*.png", "-o", "full") == 0
+    assert run("in/*.png", "-o", "half", "--strength", "0.5", "--compare") == 0
+    assert files("half") == {"a.png", "a-compare.png"}
+    before, full, half = (read_photo(path).float() for path in (photo, "full/a.png", "half/a.png"))
+    assert ((before + full) / 2 - half).abs().max() <= 1
+    for quality in ("10", "95"):
+        assert run(photo, "-o", quality, "--format", "webp", "--quality", quality) == 0
+    assert Path("10/a.webp").stat().st_size < Path("95/a.webp").stat().st_size
+    assert run(photo, "-o", "small", "--max-pixels", 1023) == 1
+
+
+def test_numbers_out_of_range_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    photograph("a.png")
+    for option, number in (
+        ("--strength", "1.5"),
+        ("--strength", "nan"),
+        ("--quality", "0"),
+        ("--quality", "101"),
+        ("--max-pixels", "0"),
+    ):
+        assert f"{option} {number}: give a number" in refusal(capsys, "a.png", "-o", "out", option, number)
+    assert "no result is a JPEG or WebP" in refusal(capsys, "a.png", "-o", "out", "--quality", "90")
+    assert not Path("out").exists()
