@@ -11,7 +11,8 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from relit.metrics import PairMetrics, image_psnr, image_ssim, round_to_8_bits
+from relit.metrics import PairMetrics, image_psnr, image_ssim, luma, round_to_8_bits
+from relit.protocols import PROTOCOLS
 
 
 def pair(batch: int, height: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -78,6 +79,60 @@ def test_ssim_is_exact_in_flat_bright_areas() -> None:
         channel_axis=0,
     )
     assert image_ssim(result, reference).item() == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if name not in ("lcdpnet", "y_channel")])
+def test_protocols_of_data_sets_measure_as_rgb8_does(name: str) -> None:
+    result, reference = pair(1, 20, 24)
+    for metric in (image_psnr, image_ssim):
+        assert torch.equal(metric(result, reference, PROTOCOLS[name]), metric(result, reference))
+
+
+def test_lcdpnets_figures_are_of_floats_with_the_range_of_the_result() -> None:
+    result, reference = pair(2, 30, 40)
+    protocol = PROTOCOLS["lcdpnet"]
+    psnr, ssim = (metric(result, reference, protocol) for metric in (image_psnr, image_ssim))
+    for i, (a, b) in enumerate(zip(result.double().numpy(), reference.double().numpy(), strict=True)):
+        assert psnr[i].item() == pytest.approx(-10 * math.log10(((a - b) ** 2).mean()), abs=1e-4)
+        expected = structural_similarity(
+            a, b, gaussian_weights=True, win_size=11, data_range=a.max() - a.min(), channel_axis=0
+        )
+        assert ssim[i].item() == pytest.approx(expected, abs=1e-6)
+    for metric in (image_psnr, image_ssim):
+        assert not torch.allclose(metric(result, reference, protocol), metric(result, reference), atol=1e-3)
+    nudged = reference + 0.4 / 255  # nothing to rgb8
+    assert image_psnr(nudged, reference, protocol).mean().item() == pytest.approx(
+        20 * math.log10(255 / 0.4), abs=0.01
+    )
+
+
+def test_lcdpnets_ssim_of_a_result_of_one_level_is_refused() -> None:
+    with pytest.raises(ValueError, match="one level"):
+        image_ssim(torch.full((1, 3, 16, 16), 0.5), torch.rand(1, 3, 16, 16), PROTOCOLS["lcdpnet"])
+
+
+def test_y_channel_compares_the_luma_of_8_bit_images() -> None:
+    result, reference = pair(2, 30, 40)
+    protocol = PROTOCOLS["y_channel"]
+    psnr, ssim = (metric(result, reference, protocol) for metric in (image_psnr, image_ssim))
+    for i in range(2):
+        levels = [255 * as_8_bits(image[i]) for image in (result, reference)]
+        a, b = (
+            16 + (65.481 * red + 128.553 * green + 24.966 * blue) / 255 for red, green, blue in levels
+        )  # of 255
+        assert psnr[i].item() == pytest.approx(
+            20 * math.log10(255 / math.sqrt(((a - b) ** 2).mean())), abs=1e-4
+        )
+        expected = structural_similarity(
+            a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
+        )
+        assert ssim[i].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_luma_is_in_studio_range_and_weighs_green_most() -> None:
+    colours = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])[:, :, None, None]
+    levels = (luma(colours) * 255).flatten().tolist()
+    assert levels == pytest.approx([16, 235, 81.481, 144.553, 40.966], abs=1e-4)
 
 
 def test_differences_below_half_a_level_do_not_count() -> None:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from relit.protocols import RGB8, Protocol
+
 WINDOW = 11
 """Side of SSIM's window, in pixels: smaller images have no SSIM."""
 _SIGMA = 1.5
@@ -20,26 +22,29 @@ def round_to_8_bits(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round() / 255
 
 
-def image_psnr(result: Tensor, reference: Tensor) -> Tensor:
-    """PSNR of each image by the ``rgb8`` protocol, in dB.
+def image_psnr(result: Tensor, reference: Tensor, protocol: Protocol = RGB8) -> Tensor:
+    """PSNR of each image by ``protocol``, in dB.
 
     Args:
         result: (B, 3, H, W) in [0, 1].
         reference: the same shape and range.
+        protocol: says whether images are rounded to 8 bits, and whether RGB or luma is compared.
 
     Returns:
-        (B,). Images that are equal after rounding give infinity.
+        (B,). Images that are equal as the protocol sees them give infinity.
     """
-    x, y = _comparable(result, reference)
+    x, y = _comparable(result, reference, protocol)
     psnr = peak_signal_noise_ratio(x, y, data_range=1.0, reduction="none", dim=(1, 2, 3))
     return psnr.to(result.device).float()
 
 
-def image_ssim(result: Tensor, reference: Tensor) -> Tensor:
-    """SSIM of each image by the ``rgb8`` protocol, mean over channels and over where the window fits.
+def image_ssim(result: Tensor, reference: Tensor, protocol: Protocol = RGB8) -> Tensor:
+    """SSIM of each image by ``protocol``, mean over channels and over where the window fits.
 
-    SSIM = (2 mu_x mu_y + c1) (2 sigma_xy + c2) / ((mu_x^2 + mu_y^2 + c1) (sigma_x^2 + sigma_y^2 + c2)).
-    Equals scikit-image with ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1``.
+    SSIM = (2 mu_x mu_y + c1) (2 sigma_xy + c2) / ((mu_x^2 + mu_y^2 + c1) (sigma_x^2 + sigma_y^2 + c2)) with
+    c1 = (0.01 L)^2, c2 = (0.03 L)^2 and the data range L.
+    Equals scikit-image with ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1``,
+    but for what the protocol wants otherwise.
 
     torchmetrics averages over reflected borders too, up to 5e-3 away. In float32 its variances cancel in
     flat, bright areas (5e-5 in the mean); in float64 its convolution takes most of a minute per megapixel on
@@ -48,25 +53,38 @@ def image_ssim(result: Tensor, reference: Tensor) -> Tensor:
     Args:
         result: (B, 3, H, W) in [0, 1], both sides at least 11 pixels.
         reference: the same shape and range.
+        protocol: says what of the images is compared, and the data range.
 
     Returns:
         (B,) in [-1, 1].
 
     Raises:
-        ValueError: the shapes differ, or a side is shorter than the window.
+        ValueError: the shapes differ, a side is shorter than the window, or the data range is that of a
+            result with a single level.
     """
-    x, y = _comparable(result, reference)
+    x, y = _comparable(result, reference, protocol)
     if min(x.shape[-2:]) < WINDOW:
         height, width = x.shape[-2:]
         raise ValueError(f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, not {width}x{height}")
-    c1, c2 = 0.01**2, 0.03**2
+    data_range = _data_range(x, protocol)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    correction = WINDOW**2 / (WINDOW**2 - 1) if protocol.sample_covariance else 1.0
     mu_x, mu_y = _window_mean(x), _window_mean(y)
-    variances = _window_mean(x * x) - mu_x * mu_x + _window_mean(y * y) - mu_y * mu_y
-    covariance = _window_mean(x * y) - mu_x * mu_y
+    variances = correction * (_window_mean(x * x) - mu_x * mu_x + _window_mean(y * y) - mu_y * mu_y)
+    covariance = correction * (_window_mean(x * y) - mu_x * mu_y)
     luminance = (2 * mu_x * mu_y + c1) / (mu_x * mu_x + mu_y * mu_y + c1)
     return (
         (luminance * (2 * covariance + c2) / (variances + c2)).mean(dim=(1, 2, 3)).to(result.device).float()
     )
+
+
+def luma(images: Tensor) -> Tensor:
+    """BT.601 luma in studio range, (B, 1, H, W) in [16/255, 235/255], of RGB (B, 3, H, W) in [0, 1].
+
+    Y = (16 + 65.481 R + 128.553 G + 24.966 B) / 255, as MATLAB's ``rgb2ycbcr`` and BasicSR have it.
+    """
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=images.dtype, device=images.device)
+    return (16 + torch.einsum("bchw,c->bhw", images, weights)[:, None]) / 255
 
 
 def _window_mean(x: Tensor) -> Tensor:
@@ -81,8 +99,20 @@ def _window_mean(x: Tensor) -> Tensor:
     return x
 
 
-def _comparable(result: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Both images rounded to 8 bits, in float64, on a device that has float64."""
+def _data_range(x: Tensor, protocol: Protocol) -> Tensor:
+    """SSIM's L for each image, (B, 1, 1, 1)."""
+    if not protocol.range_of_result:
+        return x.new_ones(len(x), 1, 1, 1)
+    extent = x.amax(dim=(1, 2, 3), keepdim=True) - x.amin(dim=(1, 2, 3), keepdim=True)
+    if not bool((extent > 0).all()):
+        raise ValueError(
+            f"SSIM of protocol {protocol.name} divides by the result's range, and it has one level only"
+        )
+    return extent
+
+
+def _comparable(result: Tensor, reference: Tensor, protocol: Protocol) -> tuple[Tensor, Tensor]:
+    """Both images as the protocol compares them, in float64, on a device that has float64."""
     if result.shape != reference.shape or result.ndim != 4:
         raise ValueError(
             f"result and reference must be (B, 3, H, W) and alike, not {tuple(result.shape)} and "
@@ -90,7 +120,9 @@ def _comparable(result: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         )
     device = torch.device("cpu") if result.device.type == "mps" else result.device
     x, y = (image.detach().to(device).double() for image in (result, reference))
-    return round_to_8_bits(x), round_to_8_bits(y)
+    if protocol.rounded:
+        x, y = round_to_8_bits(x), round_to_8_bits(y)
+    return (luma(x), luma(y)) if protocol.luma else (x, y)
 
 
 class MeanOverImages(Metric):

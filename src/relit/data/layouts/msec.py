@@ -15,8 +15,8 @@ from relit.data.rows import Finding, Listing, Row, Split
 from relit.errors import ConfigurationError
 
 EXPERTS = ("a", "b", "c", "d", "e")
-# The exposure at the end of an input's name, in EV. As in published tables, 0 counts as over-exposed.
-_LABELS = {"N1.5": "under", "N1": "under", "0": "over", "P1": "over", "P1.5": "over"}
+EXPOSURE_LABELS = {"N1.5": "under", "N1": "under", "0": "over", "P1": "over", "P1.5": "over"}
+"""By the exposure at the end of an input's name, in EV; as in published tables, 0 counts as over-exposed."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ def exposure_rows(home: Path, folder: str, references: str, split: Split) -> Lis
     listing = Listing()
     for path in photos_in(sources):
         name, _, exposure = path.stem.rpartition("_")
-        label = _LABELS.get(exposure.upper())
+        label = EXPOSURE_LABELS.get(exposure.upper())
         found = by_name.get(same_name(name), [])
         if label is None:
-            message = f"does not end in an exposure, one of _{', _'.join(_LABELS)}"
+            message = f"does not end in an exposure, one of _{', _'.join(EXPOSURE_LABELS)}"
             listing.findings.append(Finding("name", str(path), message))
         elif len(found) == 1:
             listing.rows.append(Row(path, found[0], split, label, fivek_scene(found[0])))
