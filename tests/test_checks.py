@@ -56,6 +56,7 @@ def test_every_key_of_the_root_configuration_is_known() -> None:
         ("plan", ["first", "thrid"], "plan names the stage 'thrid', but there is no stage.thrid."),
         ("plan", None, "experiment=quickstart"),
         ("seed", -1, "seed: expected a whole number >= 0, found -1."),
+        ("train", "no", "train: expected true or false, found 'no'."),
         ("checkpoint_every", 0, "checkpoint_every: expected"),
         ("threads", 0, "threads: expected"),
         ("finish", ["toy_regression.report"], "finish[0]: expected a node with _target_"),
@@ -65,6 +66,10 @@ def test_every_key_of_the_root_configuration_is_known() -> None:
 )  # fmt: skip
 def test_each_mistake_is_named(key: str, value: Any, expected: str) -> None:
     assert expected in message_for(**{key: value})
+
+
+def test_a_run_is_not_deleted_before_it_is_evaluated() -> None:
+    assert "fresh: true would delete the run" in message_for(fresh=True, train=False)
 
 
 def test_all_mistakes_are_listed_at_once() -> None:

@@ -364,6 +364,7 @@ def test_msec_compares_with_the_one_expert_whose_folder_is_named(capsys: pytest.
     assert len(report["per_image"]) == 10
     for expert in "bc":
         Path(f"testing/expert_{expert}_testing_set").rename(expert)
+    capsys.readouterr()
     said = refusal(capsys, "--protocol", "msec", gt="testing")
     assert "holds expert_a_testing_set, but not that of expert C" in said
 

@@ -154,6 +154,53 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(whole: Path
     )
 
 
+# --- evaluating without training ---
+
+
+def files(run_dir: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run_dir)): path.read_bytes()
+        for path in run_dir.rglob("*")
+        if path.is_file() and path.name != "metrics.json" and "logs" not in path.parts
+    }
+
+
+def test_a_finished_run_is_evaluated_again_and_left_as_it_is(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    metrics = run_stages(toy_config(run_dir))
+    before = files(run_dir)
+    (run_dir / "metrics.json").unlink()
+    assert run_stages(toy_config(run_dir, train=False)) == metrics
+    assert json.loads((run_dir / "metrics.json").read_text())["distance"] == metrics["toy/distance"]
+    assert files(run_dir) == before
+
+
+def test_the_weights_that_start_names_are_evaluated_without_a_stage(whole: Path, tmp_path: Path) -> None:
+    start = str(whole / "stages" / "1-first" / "weights.safetensors")
+    stored, _ = read_weights(start)
+    metrics = run_stages(toy_config(tmp_path / "run", train=False, start=start))
+    assert metrics == {"toy/distance": float((stored["line"]["weight"] - 1).abs().max())}
+    assert not (tmp_path / "run" / "stages").exists()
+    # a copied run directory without its stages
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "weights.safetensors").write_bytes(Path(start).read_bytes())
+    assert run_stages(toy_config(tmp_path / "copy", train=False)) == metrics
+
+
+def test_what_cannot_be_evaluated_without_training_is_refused(whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="holds no finished run"):
+        run_stages(toy_config(tmp_path / "nothing", train=False))
+    run_dir = tmp_path / "part"
+    run_stages(toy_config(run_dir))
+    state = json.loads((run_dir / "state.json").read_text())
+    state["finished"].pop()
+    (run_dir / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ConfigurationError, match="is not finished"):
+        run_stages(toy_config(run_dir, train=False))
+    with pytest.raises(ConfigurationError, match="other settings"):
+        run_stages(toy_config(whole, train=False, seed=1))
+
+
 # --- resuming ---
 
 

@@ -21,6 +21,7 @@ TOP_LEVEL_KEYS = (
     "runs",
     "run_dir",
     "fresh",
+    "train",
     "checkpoint_every",
     "validate_every",
     "progress",
@@ -125,7 +126,9 @@ def _top_level_problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"checkpoint_every: expected a whole number >= 1, found {config.get('checkpoint_every')!r}."
     if not is_int(config.get("seed"), least=0):
         yield f"seed: expected a whole number >= 0, found {config.get('seed')!r}."
-    for name in ("compile", "channels_last"):
+    if config.get("fresh") and config.get("train") is False:
+        yield "fresh: true would delete the run that train=false is to evaluate. Leave one of them out."
+    for name in ("train", "compile", "channels_last"):
         if not isinstance(config.get(name, False), bool):
             yield f"{name}: expected true or false, found {config.get(name)!r}."
     threads = config.get("threads")

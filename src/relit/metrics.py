@@ -173,10 +173,6 @@ class PairMetrics(MetricCollection):
     ``update(result, reference)`` takes (B, 3, H, W) in [0, 1]; sizes may differ from call to call.
     """
 
-    def __init__(
-        self, prefix: str | None = None, postfix: str | None = None, over_ranks: bool = True
-    ) -> None:
-        """``over_ranks=False`` where one rank measures alone: the others would never join the exchange."""
-        psnr, ssim = PSNR(sync_on_compute=over_ranks), SSIM(sync_on_compute=over_ranks)
-        metrics: dict[str, Metric | MetricCollection] = {"psnr": psnr, "ssim": ssim}
+    def __init__(self, prefix: str | None = None, postfix: str | None = None) -> None:
+        metrics: dict[str, Metric | MetricCollection] = {"psnr": PSNR(), "ssim": SSIM()}
         super().__init__(metrics, prefix=prefix, postfix=postfix or None, compute_groups=False)

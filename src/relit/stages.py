@@ -96,7 +96,10 @@ class StageModule(Protocol):
 
 @dataclass(frozen=True)
 class RunContext:
-    """What each callable of ``finish`` gets after the last stage, on rank 0.
+    """What each callable of ``finish`` gets after the last stage, on every rank.
+
+    What is not shared out over the ranks, such as writing files, is for rank 0 alone. The metrics that rank 0
+    returns are the run's.
 
     Attributes:
         cfg: the resolved configuration as plain containers.
@@ -108,6 +111,9 @@ class RunContext:
         device: where the stages trained.
         steps: optimisation steps of all stages.
         logger: for figures; None where ``logger=none``. Returned metrics are logged by the runner.
+        rank, world_size: which process this is, and of how many.
+        trained: whether this sitting trained or took up the run; with ``train=false`` weights are only
+            evaluated.
     """
 
     cfg: dict[str, Any]
@@ -119,10 +125,16 @@ class RunContext:
     device: torch.device
     steps: int
     logger: RunLogger | None
+    rank: int = 0
+    world_size: int = 1
+    trained: bool = True
 
 
 def run_stages(cfg: DictConfig) -> dict[str, float]:
     """Train every stage of ``cfg.plan`` that is not finished yet, then call ``cfg.finish``.
+
+    With ``train=false`` nothing is trained: ``cfg.finish`` gets the finished run's weights, or those of
+    ``cfg.start`` where the directory holds no run.
 
     Args:
         cfg: the composed configuration (``conf/train.yaml``), checked by :mod:`relit.checks`.
@@ -218,9 +230,11 @@ class _Run:
     _sources: dict[str, LightningDataModule] = field(default_factory=dict)
 
     def train_and_finish(self) -> dict[str, float]:
+        self._clip = _build_clip(self.config.get("clip") or {})
+        if not self.config["train"]:
+            return self._finish(*self._weights_to_evaluate())
         if self.strategy.is_global_zero:
             atomic_write(self.run_dir / "config.yaml", OmegaConf.to_yaml(self.config).encode())
-        self._clip = _build_clip(self.config.get("clip") or {})
         self._check_modules()
         done = len(self.state.finished)
         if done:
@@ -228,8 +242,25 @@ class _Run:
         weights = self._stored_weights(self.plan[done - 1]) if done else self._starting_weights()
         for planned in self.plan[done:]:
             weights = self._train(planned, weights)
-        metrics = self._finish(weights) if self.strategy.is_global_zero else {}
-        return self.strategy.broadcast(metrics)
+        return self._finish(weights, self.state.offset)
+
+    def _weights_to_evaluate(self) -> tuple[Weights, int]:
+        """The finished run's weights, or those that ``start`` names, and how many steps they were trained."""
+        if len(self.state.finished) == len(self.plan):
+            return self._stored_weights(self.plan[-1]), self.state.offset
+        if self.state.finished or any(self.run_dir.glob("stages/*/checkpoints/*")):
+            raise ConfigurationError(
+                f"train=false: the run in {self.run_dir} is not finished. Finish it without train=false, or "
+                "evaluate other weights with name=other start=FILE."
+            )
+        if self.config.get("start") is not None:
+            return self._read_start(self.config["start"])
+        if (self.run_dir / WEIGHTS_FILE).is_file():
+            return self._read_start(self.run_dir / WEIGHTS_FILE)
+        raise ConfigurationError(
+            f"train=false: {self.run_dir} holds no finished run. Name the run's directory with name=NAME, or "
+            "a weight file with start=FILE."
+        )
 
     def _check_modules(self) -> None:
         """Let each stage's module refuse its settings now, not when its turn comes."""
@@ -291,7 +322,7 @@ class _Run:
             shutil.rmtree(self._folder(planned) / "checkpoints", ignore_errors=True)
         self.strategy.barrier("stage finished")
 
-    def _finish(self, weights: Weights) -> dict[str, float]:
+    def _finish(self, weights: Weights, steps: int) -> dict[str, float]:
         context = RunContext(
             cfg=self.config,
             run_dir=self.run_dir,
@@ -300,18 +331,21 @@ class _Run:
             clip=self._clip,
             network=self._build_network,
             device=self.strategy.root_device,
-            steps=self.state.offset,
+            steps=steps,
             logger=self.logger,
+            rank=getattr(self.strategy, "global_rank", 0),
+            world_size=getattr(self.strategy, "world_size", 1),
+            trained=self.config["train"],
         )
         if self.logger is not None:
-            self.logger.offset = self.state.offset
+            self.logger.offset = steps
         metrics: dict[str, float] = {}
         for node in self.config.get("finish") or []:
             metrics.update(bind(node)(context) or {})
-        if self.logger is not None and metrics:
+        if self.logger is not None and metrics and self.strategy.is_global_zero:
             self.logger.log_metrics(metrics)
             self.logger.save()
-        return metrics
+        return self.strategy.broadcast(metrics)
 
     def _datamodule(self, stage: Mapping[str, Any]) -> LightningDataModule:
         """Stages with equal data settings share a data module; if only batches differ, its photographs."""
@@ -338,15 +372,17 @@ class _Run:
     def _starting_weights(self) -> Weights:
         """What the first stage finds: the groups of the ``start`` file, if there is one."""
         start = self.config.get("start")
-        if start is None:
-            return {}
+        return {} if start is None else self._read_start(start)[0]
+
+    def _read_start(self, start: str | Path) -> tuple[Weights, int]:
+        """The groups of a weight file, and how many steps they were trained; 0 where it does not say."""
         if Path(start).suffix in (".pth", ".pt"):
             raise ConfigurationError(
                 f"start={start}: make a weight file of it first: relit import {start} -o weights.safetensors"
             )
         weights, metadata = read_weights(start)
         check_clip(metadata, {role: clip.identity for role, clip in self._clip.items()}, start)
-        return weights
+        return weights, int(metadata.get("steps") or 0)
 
     def _stored_weights(self, planned: PlannedStage) -> Weights:
         weights, _ = read_weights(self._folder(planned) / WEIGHTS_FILE)

@@ -16,13 +16,16 @@ from relit.clip_restorex import streaming
 from relit.clip_restorex.correction import Correction, load_correction
 from relit.clip_restorex.denoisers import ComplexDenoiser
 from relit.clip_restorex.diffusion import PriorDiffusion
-from relit.clip_restorex.labelled_scores import LabelledScores, as_text
+from relit.clip_restorex.labelled_scores import as_text, by_label
 from relit.clip_restorex.model import RestoreX
 from relit.clip_restorex.prior import ClipPriors
 from relit.clip_restorex.restormer import Restormer
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
+from relit.measurement import Measurement
 from relit.metrics import image_psnr, image_ssim
+from relit.protocols import RGB8
+from relit.run_scores import Scored, compared
 from relit.weights import read_weights
 
 
@@ -115,14 +118,23 @@ def test_another_clip_than_the_priors_were_trained_with_is_refused(tmp_path: Pat
         load_correction(*read_weights(path), path, torch.device("cpu"), clip)
 
 
+def scored(label: str, *names: str) -> Scored:
+    """Input and result, photographs of these names, against a reference."""
+    pictures = {kind: photo(16, 12, name) for kind, name in zip(("input", "result"), names, strict=True)}
+    if label != "no reference":
+        pictures["reference"] = photo(16, 12, "reference")
+    measurement = Measurement(RGB8, ("psnr", "ssim"), torch.device("cpu"))
+    return Scored(0, "a", label, compared(measurement, pictures, ("input", "result")))
+
+
 def test_figures_are_means_over_all_and_by_label() -> None:
-    scores = LabelledScores()
-    expected: dict[str, list[tuple[float, float]]] = {"under": [], "over": []}
+    scores, expected = [], dict[str, list[tuple[float, float]]](under=[], over=[])
+    reference = photo(16, 12, "reference")
     for place, label in enumerate(("under", "over", "under")):
-        result, reference = photo(16, 12, f"result {place}"), photo(16, 12, f"reference {place}")
-        scores.add({"input": reference, "result": result, "reference": reference}, label)
+        result = photo(16, 12, f"result {place}")
+        scores.append(scored(label, "reference", f"result {place}"))
         expected[label].append((image_psnr(result, reference).item(), image_ssim(result, reference).item()))
-    found = scores.compute()
+    found = by_label(scores)
     every = [figures for of_label in expected.values() for figures in of_label]
     for figures, row in (
         (every, found["result"]),
@@ -134,11 +146,9 @@ def test_figures_are_means_over_all_and_by_label() -> None:
 
 
 def test_photographs_without_reference_or_label_are_no_rows_of_their_own() -> None:
-    scores = LabelledScores()
-    scores.add({"input": photo(12, 12), "result": photo(12, 12)}, "under")
-    assert scores.compute() == {"input": {}, "result": {}}
-    scores.add({"input": photo(12, 12), "result": photo(12, 12), "reference": photo(12, 12, "other")}, "")
-    assert "by_label" not in scores.compute()
+    without = scored("no reference", "a", "b")
+    assert by_label([without]) == {"input": {}, "result": {}}
+    assert "by_label" not in by_label([without, scored("", "a", "b")])
 
 
 def test_the_table_says_what_figures_by_the_references_priors_are() -> None:

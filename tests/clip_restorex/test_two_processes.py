@@ -34,3 +34,8 @@ def test_two_processes_learn_what_one_learns_from_the_doubled_batch(tmp_path: Pa
     figures = [json.loads((tmp_path / "runs" / name / "metrics.json").read_text()) for name in ("one", "two")]
     assert figures[1]["images"] == figures[0]["images"]
     assert figures[1]["result"]["psnr"] == pytest.approx(figures[0]["result"]["psnr"], abs=0.01)
+    # the two shared the test photographs, and each counts once
+    each = [(tmp_path / "runs" / name / "scores.csv").read_text().splitlines() for name in ("one", "two")]
+    names = [[row.partition(",")[0] for row in rows] for rows in each]
+    assert names[1] == names[0]
+    assert len(names[1]) == 1 + figures[1]["images"]

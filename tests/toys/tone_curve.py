@@ -65,9 +65,7 @@ def evaluate(context: RunContext) -> dict[str, float]:
     for pair in context.datamodule.test_dataloader():
         image, reference = pair["input"] / 255, pair["reference"] / 255
         for kind, picture in (("input", image), ("result", curve(image))):
-            rows.setdefault(f"{kind} {pair['label'][0]}", PairMetrics(over_ranks=False)).update(
-                picture, reference
-            )
+            rows.setdefault(f"{kind} {pair['label'][0]}", PairMetrics()).update(picture, reference)
     report = {name: {key: float(value) for key, value in row.compute().items()} for name, row in rows.items()}
     report["protocol"] = context.datamodule.protocol.name
     (context.run_dir / "metrics.json").write_text(json.dumps(report, indent=2))

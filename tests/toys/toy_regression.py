@@ -138,6 +138,8 @@ def toy_config(run_dir: Path, **changes: Any) -> DictConfig:
             "runs": str(run_dir.parent),
             "run_dir": str(run_dir),
             "fresh": False,
+            "train": True,
+            "start": None,
             "checkpoint_every": 5,
             "progress": False,
             "threads": None,

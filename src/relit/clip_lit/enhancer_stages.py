@@ -66,7 +66,7 @@ class EnhancerStage(L.LightningModule):
         self.optimizer = optimizer
         self.augmentation = augmentation
         self.seed = context.seed
-        self.scores = Scores(over_ranks=True)
+        self.scores = Scores()
         self.pictures = ValidationPictures()
 
     @classmethod

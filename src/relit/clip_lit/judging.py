@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,8 +15,10 @@ from relit.clip_lit.enhancer_stages import text_features
 from relit.clip_lit.losses import negative_similarity
 from relit.clip_lit.network import enhance
 from relit.clip_lit.scores import bounded
+from relit.measurement import Figures, Measurement
 from relit.metrics import round_to_8_bits
 from relit.plan import expand_plan
+from relit.run_scores import compared
 from relit.stages import build
 from relit.weights import load_network_weights
 
@@ -38,9 +40,9 @@ def enhancer(context: RunContext, weights: Weights) -> torch.nn.Module:
 
 @torch.no_grad()
 def with_result(network: torch.nn.Module, pictures: Pictures) -> Pictures:
-    """``pictures`` and the ``result`` of the input, rounded to 8 bits."""
+    """``pictures`` and the ``result`` of the input, not rounded yet."""
     image = pictures["input"]
-    return {**pictures, "result": round_to_8_bits(enhance(image, network(image)))}
+    return {**pictures, "result": enhance(image, network(image))}
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,23 @@ def judge(context: RunContext) -> Judge | None:
     return Judge(clip, text, float(module["logit_scale"]))
 
 
-def photographs_to_judge(context: RunContext, at_least: int) -> tuple[str, Iterator[tuple[str, Pictures]]]:
-    """What they are, and name and pictures of each: test pairs, else validation inputs, else training ones.
+@dataclass(frozen=True)
+class ToJudge:
+    """Photographs by index.
+
+    Attributes:
+        data: what they are: test pairs, else validation inputs, else training photographs.
+        count: how many.
+        at: name and pictures of one.
+    """
+
+    data: str
+    count: int
+    at: Callable[[int], tuple[str, Pictures]]
+
+
+def photographs_to_judge(context: RunContext, at_least: int) -> ToJudge:
+    """Test pairs, else validation inputs, else the first backlit training photographs.
 
     Args:
         context: the finished run.
@@ -84,18 +101,36 @@ def photographs_to_judge(context: RunContext, at_least: int) -> tuple[str, Itera
     """
     photos = cast("UnpairedPhotos", context.datamodule)
     photos.setup("test")
-    if photos.test is None and photos.validation is not None:
+    if photos.test is not None:
+        test = photos.test
+        return ToJudge("test", len(test), lambda index: _pictures(test[index], context.device))
+    if photos.validation is not None:
         held_out = photos.validation
-        items = (held_out[i] for i in range(len(held_out)))
-        return "validation", (_pictures(item, context.device) for item in items if "input" in item)
-    if photos.test is None:
+        # inputs stand before well-lit photographs
+        inputs = len(held_out.inputs)
+        return ToJudge("validation", inputs, lambda index: _pictures(held_out[index], context.device))
+    backlit = photos.backlit
+    return ToJudge(
+        "backlit training photographs, no references",
         # one at least, or there would be nothing to report
-        count = min(max(at_least, 1), len(photos.backlit))
-        return "backlit training photographs, no references", (
-            (photos.backlit.names[i], {"input": bounded(photos.backlit[i], context.device)})
-            for i in range(count)
-        )
-    return "test", (_pictures(photos.test[i], context.device) for i in range(len(photos.test)))
+        min(max(at_least, 1), len(backlit)),
+        lambda index: (backlit.names[index], {"input": bounded(backlit[index], context.device)}),
+    )
+
+
+def judged(pictures: Pictures, measurement: Measurement, similarity: Judge | None) -> dict[str, Figures]:
+    """``{kind: {"psnr": ..., "ssim": ..., "S": ...}}`` of one photograph's pictures, as far as there are any.
+
+    Args:
+        pictures: input and result are compared with the reference, if it is there.
+        measurement: of PSNR and SSIM.
+        similarity: gives S(I) of each picture; None where no prompts are known.
+    """
+    found = compared(measurement, pictures, ("input", "result"))
+    if similarity is None:
+        return found
+    scores = {kind: {"S": similarity(round_to_8_bits(picture)).item()} for kind, picture in pictures.items()}
+    return {kind: {**score, **found.get(kind, {})} for kind, score in scores.items()}
 
 
 def _pictures(pair: Any, device: torch.device) -> tuple[str, Pictures]:

@@ -11,14 +11,17 @@ from relit.clip import FrozenClip
 from relit.clip_lit.judging import (
     enhancer,
     judge,
+    judged,
     photographs_to_judge,
     with_result,
 )
-from relit.clip_lit.scores import LONG_SIDE, Scores
+from relit.clip_lit.scores import LONG_SIDE
 from relit.data.photo import write_png
 from relit.grids import before_after
+from relit.measurement import Measurement
 from relit.metrics_file import write_metrics
-from relit.protocols import RGB8
+from relit.protocols import RGB8, Protocol
+from relit.run_scores import Scored, means, score_all, write_scores
 from relit.weights import write_weights
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ WEIGHTS_FILE = "weights.safetensors"
 
 def save_weights(context: RunContext) -> None:
     """Write ``weights.safetensors``: enhancer, prompts, the network's configuration, the CLIPs' names."""
+    if context.rank != 0 or not context.trained:
+        return
     kept: dict[str, dict[str, Tensor]] = {
         name: context.weights[name] for name in ("enhancer", "prompts") if name in context.weights
     }
@@ -44,12 +49,14 @@ def save_weights(context: RunContext) -> None:
         "steps": context.steps,
     }
     write_weights(context.run_dir / WEIGHTS_FILE, kept, metadata)
+    log.info("Weights: %s", context.run_dir / WEIGHTS_FILE)
 
 
 def evaluate(context: RunContext, samples: int) -> dict[str, float]:
     """Enhance the test photographs, or backlit training ones where there is no test set; report the figures.
 
-    Writes ``metrics.json`` and, for the first ``samples`` photographs, grids before | after | reference in
+    The ranks share the photographs. Writes ``metrics.json``, the figures of each photograph to
+    ``scores.csv``, and for the first ``samples`` photographs grids before | after | reference in
     ``samples/``.
 
     Returns:
@@ -58,22 +65,32 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
         has no prompts.
     """
     network, similarity = enhancer(context, context.weights), judge(context)
-    scores = Scores(over_ranks=False).to(context.device)
-    data, photographs = photographs_to_judge(context, samples)
-    images = 0
-    for images, (name, found) in enumerate(photographs, start=1):
+    photographs = photographs_to_judge(context, samples)
+    protocol = _protocol(context, photographs.data)
+    measurement = Measurement(protocol, ("psnr", "ssim"), context.device)
+
+    def measure(index: int) -> Scored:
+        name, found = photographs.at(index)
         pictures = with_result(network, found)
-        scores.add(pictures, similarity)
-        if images <= samples:
+        if index < samples:
             write_png(context.run_dir / "samples" / f"{name}.png", before_after(pictures))
+        return Scored(index, name, "", judged(pictures, measurement, similarity))
+
+    scores = score_all(context, photographs.count, measure)
     scale = None if similarity is None else similarity.logit_scale
-    report = {**_protocol(context, data, scale), "data": data, "images": images, **scores.compute()}
-    figures = write_metrics(context.run_dir, report)
-    log.info("%s", table(report))
-    log.info(
-        "Pictures: %s  Figures: %s  Weights: %s",
-        *(context.run_dir / "samples", figures, context.run_dir / WEIGHTS_FILE),
-    )
+    report = {
+        "protocol": _described(context, protocol, scale),
+        "seed": context.cfg["seed"],
+        "steps": context.steps,
+        "data": photographs.data,
+        "images": len(scores),
+        **means(scores),
+    }
+    if context.rank == 0:
+        figures = write_metrics(context.run_dir, report)
+        each = write_scores(context.run_dir, scores, protocol)
+        log.info("%s", table(report))
+        log.info("Pictures: %s  Figures: %s  Of each: %s", context.run_dir / "samples", figures, each)
     return _flat(report)
 
 
@@ -92,20 +109,18 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _protocol(context: RunContext, data: str, logit_scale: float | None) -> dict[str, Any]:
-    """By which recipe, on which run the figures were measured."""
-    photos = cast("UnpairedPhotos", context.datamodule)
-    protocol = photos.protocol if data == "test" else RGB8
+def _protocol(context: RunContext, data: str) -> Protocol:
+    return cast("UnpairedPhotos", context.datamodule).protocol if data == "test" else RGB8
+
+
+def _described(context: RunContext, protocol: Protocol, logit_scale: float | None) -> dict[str, Any]:
+    """By which recipe the figures were measured."""
     return {
-        "protocol": {
-            "name": protocol.name,
-            "description": protocol.description,
-            "test_size": photos.test_size,
-            "long_side": LONG_SIDE,
-            "logit_scale": logit_scale,
-        },
-        "seed": context.cfg["seed"],
-        "steps": context.steps,
+        "name": protocol.name,
+        "description": protocol.description,
+        "test_size": cast("UnpairedPhotos", context.datamodule).test_size,
+        "long_side": LONG_SIDE,
+        "logit_scale": logit_scale,
     }
 
 

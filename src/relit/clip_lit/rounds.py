@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from relit.atomic import atomic_write
-from relit.clip_lit.judging import enhancer, judge, photographs_to_judge, with_result
-from relit.clip_lit.scores import Scores
+from relit.clip_lit.judging import enhancer, judge, judged, photographs_to_judge, with_result
+from relit.measurement import Measurement
 from relit.plan import PlannedStage, expand_plan
+from relit.protocols import RGB8
+from relit.run_scores import Scored, means, score_all
 from relit.stages import WEIGHTS_FILE
 from relit.weights import Weights, read_weights
 
@@ -34,19 +36,29 @@ def evaluate_rounds(context: RunContext, photographs: int) -> None:
         context: the finished run.
         photographs: how many test photographs to judge by, the first ones.
     """
+    stages = context.run_dir / "stages"
+    if not stages.is_dir():
+        log.info("No figures by round: %s holds no stages.", context.run_dir)
+        return
     similarity = judge(context)
+    to_judge = photographs_to_judge(context, photographs)
+    count = min(photographs, to_judge.count)
+    measurement = Measurement(RGB8, ("psnr", "ssim"), context.device)
     rows: list[dict[str, Any]] = []
     for planned, weights in _enhancers(context):
         network = enhancer(context, weights)
-        scores = Scores(over_ranks=False).to(context.device)
-        for _, pictures in islice(photographs_to_judge(context, photographs)[1], photographs):
-            scores.add(with_result(network, pictures), similarity)
-        measured = scores.compute()
+
+        def measure(index: int, network: nn.Module = network) -> Scored:
+            name, pictures = to_judge.at(index)
+            return Scored(index, name, "", judged(with_result(network, pictures), measurement, similarity))
+
+        measured = means(score_all(context, count, measure))
         if not rows:
             rows.append({"stage": "input", **measured.get("input", {})})
         rows.append({"stage": planned.folder, "round": planned.round, **measured.get("result", {})})
-    atomic_write(context.run_dir / "rounds.json", json.dumps(rows, indent=2).encode())
-    log.info("%s", table(rows))
+    if context.rank == 0:
+        atomic_write(context.run_dir / "rounds.json", json.dumps(rows, indent=2).encode())
+        log.info("%s", table(rows))
 
 
 def table(rows: list[dict[str, Any]]) -> str:

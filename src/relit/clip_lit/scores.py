@@ -26,15 +26,14 @@ def bounded(photo: Tensor, device: torch.device) -> Tensor:
 class Scores(nn.Module):
     """Means over photographs, by kind: ``input``, ``result``, ``reference``, ``well_lit``.
 
-    Args:
-        over_ranks: each rank sees its share of the photographs; otherwise one rank measures alone.
+    Each rank sees its share of the photographs.
     """
 
-    def __init__(self, over_ranks: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.input = PairMetrics(over_ranks=over_ranks)
-        self.result = PairMetrics(over_ranks=over_ranks)
-        means = {kind: MeanOverImages(sync_on_compute=over_ranks) for kind in SCORED}
+        self.input = PairMetrics()
+        self.result = PairMetrics()
+        means = {kind: MeanOverImages() for kind in SCORED}
         self.similarity = MetricCollection(dict(means), compute_groups=False)
 
     @property

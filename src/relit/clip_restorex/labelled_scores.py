@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
-from relit.metrics import PairMetrics
+from relit.run_scores import Scored, means
 
 MEASURED = ("input", "result", "by_reference_priors")
 """Kinds of pictures that are compared with the reference."""
 
 
-class LabelledScores:
-    """Means over photographs, over all and by label, measured by one process alone."""
-
-    def __init__(self) -> None:
-        self.metrics: dict[tuple[str, str], PairMetrics] = {}
-
-    def add(self, pictures: Mapping[str, Tensor], label: str) -> None:
-        """Count one photograph's pictures, (1, 3, H, W) in [0, 1] by kind; without reference, nothing."""
-        reference = pictures.get("reference")
-        if reference is None:
-            return
-        for group in dict.fromkeys(("", label)):
-            for kind in (kind for kind in MEASURED if kind in pictures):
-                metrics = self.metrics.setdefault((group, kind), PairMetrics(over_ranks=False))
-                metrics.to(reference.device).update(pictures[kind], reference)
-
-    def compute(self) -> dict[str, Any]:
-        """``{kind: {psnr, ssim}, "by_label": {label: {kind: {psnr, ssim}}}}`` of whatever was counted."""
-        rows: dict[str, dict[str, dict[str, float]]] = {}
-        for (group, kind), metrics in self.metrics.items():
-            rows.setdefault(group, {})[kind] = {
-                name: float(value) for name, value in metrics.compute().items()
-            }
-        found: dict[str, Any] = {kind: {} for kind in ("input", "result")} | rows.pop("", {})
-        return {**found, "by_label": rows} if rows else found
+def by_label(scores: Sequence[Scored]) -> dict[str, Any]:
+    """``{kind: {psnr, ssim}, "by_label": {label: {kind: {psnr, ssim}}}}`` of whatever was measured."""
+    labels = dict.fromkeys(scored.label for scored in scores if scored.label and scored.figures)
+    rows = {label: means([scored for scored in scores if scored.label == label]) for label in labels}
+    found: dict[str, Any] = {kind: {} for kind in ("input", "result")} | means(scores)
+    return {**found, "by_label": rows} if rows else found
 
 
 def as_text(report: Mapping[str, Any]) -> str:

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from relit.clip_restorex.correction import PARTS, Correction, load_parts, missing_parts
-from relit.clip_restorex.labelled_scores import LabelledScores, as_text
+from relit.clip_restorex.labelled_scores import MEASURED, as_text, by_label
 from relit.clip_restorex.model import RestoreX
 from relit.data.photo import write_png
 from relit.grids import before_after
-from relit.metrics import round_to_8_bits
+from relit.measurement import Measurement
 from relit.metrics_file import write_metrics
 from relit.protocols import RGB8
+from relit.run_scores import Scored, compared, score_all, write_scores
 from relit.validation_pictures import spread
 from relit.weights import load_network_weights, write_weights
 
@@ -39,6 +40,8 @@ def save_weights(context: RunContext) -> None:
 
     Nothing is written where the plan left a part untrained, as one that ends with stage 1.
     """
+    if context.rank != 0 or not context.trained:
+        return
     groups = (*PARTS, "reference_priors")
     metadata = {
         "method": "clip_restorex",
@@ -61,7 +64,8 @@ def save_weights(context: RunContext) -> None:
 def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True) -> dict[str, float]:
     """Correct the test photographs, or those held out for validation, and report the figures.
 
-    Writes ``metrics.json`` and grids before | after | reference in ``samples/``. Figures are means over all
+    The ranks share the photographs. Writes ``metrics.json``, the figures of each photograph to
+    ``scores.csv``, and grids before | after | reference in ``samples/``. Figures are means over all
     photographs, and over those of each label. ``by_reference_priors`` is what the reference's own priors give
     in place of restored ones: no result, for nobody has them. A run that ends with stage 1 has no other.
 
@@ -84,15 +88,18 @@ def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True
         log.info("No figures: data has neither test pairs nor data.held_out scenes to validate on.")
         return {}
     shown = spread(samples, len(pairs))
-    scores = LabelledScores()
+    protocol = photos.protocol if data == "test" else RGB8
+    measurement = Measurement(protocol, ("psnr", "ssim"), context.device)
     correct = _corrector(context, by_reference_priors)
-    for index in range(len(pairs)):
+
+    def measure(index: int) -> Scored:
         name, label, pictures = _pictures(pairs, index, context.device)
         pictures |= correct(pictures["input"], pictures.get("reference"))
-        scores.add(pictures, label)
         if index in shown:
             write_png(context.run_dir / "samples" / f"{name}.png", before_after(pictures))
-    protocol = photos.protocol if data == "test" else RGB8
+        return Scored(index, name, label, compared(measurement, pictures, MEASURED))
+
+    scores = score_all(context, len(pairs), measure)
     report: dict[str, Any] = {
         "protocol": {
             "name": protocol.name,
@@ -102,12 +109,14 @@ def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True
         "seed": context.cfg["seed"],
         "steps": context.steps,
         "data": data,
-        "images": len(pairs),
-        **scores.compute(),
+        "images": len(scores),
+        **by_label(scores),
     }
-    figures = write_metrics(context.run_dir, report)
-    log.info("%s", as_text(report))
-    log.info("Pictures: %s  Figures: %s", context.run_dir / "samples", figures)
+    if context.rank == 0:
+        figures = write_metrics(context.run_dir, report)
+        each = write_scores(context.run_dir, scores, protocol)
+        log.info("%s", as_text(report))
+        log.info("Pictures: %s  Figures: %s  Of each: %s", context.run_dir / "samples", figures, each)
     return _flat(report)
 
 
@@ -127,10 +136,9 @@ def _corrector(context: RunContext, by_reference_priors: bool) -> Corrected:
         )
 
     def correct(images: Tensor, reference: Tensor | None) -> dict[str, Tensor]:
-        found = {"result": round_to_8_bits(correction(images))} if complete else {}
+        found = {"result": correction(images)} if complete else {}
         if reference is not None and reference_priors is not None:
-            by_them = correction.by_priors_of(reference_priors, reference, images)
-            found["by_reference_priors"] = round_to_8_bits(by_them)
+            found["by_reference_priors"] = correction.by_priors_of(reference_priors, reference, images)
         return found
 
     return correct

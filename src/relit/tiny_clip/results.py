@@ -29,6 +29,8 @@ CROPS = 24
 
 def save_embedded(context: RunContext) -> None:
     """Write ``tiny_clip.safetensors``, which ``load_clip("tiny-ViT", pretrained=PATH)`` takes."""
+    if context.rank != 0 or not context.trained:
+        return
     path = context.run_dir / EMBEDDED_FILE
     atomic_write(path, save(context.weights["tiny_clip"]))
     log.info("Weights: %s", path)
@@ -40,6 +42,8 @@ def evaluate(context: RunContext) -> dict[str, float]:
     Returns:
         ``balanced_accuracy`` (the worse tower's) and one value per tower.
     """
+    if context.rank != 0:
+        return {}
     images, labels = unseen_exposures()
     found: dict[str, float] = {}
     for tower in VISION:
