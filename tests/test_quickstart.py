@@ -86,8 +86,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_run_directory(whole: tuple[Path, str]) -> None:
     run_dir, _ = whole
     assert {path.name for path in run_dir.iterdir()} == {
-        "config.yaml", "metrics.json", "rounds.json", "weights.safetensors", "samples", "state.json",
-        "stages", "logs",
+        "config.yaml", "metrics.json", "scores.csv", "rounds.json", "weights.safetensors", "samples",
+        "state.json", "stages", "logs",
     }  # fmt: skip
     assert sorted(path.name for path in (run_dir / "stages").iterdir()) == STAGES
     for stage in (run_dir / "stages").iterdir():
