@@ -90,6 +90,7 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, channels: int, reduction: int, bins: tuple[int, ...] = (1, 2, 3, 6)) -> None:
         super().__init__()
+        self.bins = bins
         self.features = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(b), nn.Conv2d(channels, reduction, 1, bias=False), nn.PReLU())
             for b in bins
@@ -143,8 +144,15 @@ class ResidualPPM(IlluminationNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1], sides of at least 2 pixels, to illumination maps (B, 1, H, W)."""
+        return self.behind_pooling(self.PPM1(self.before_pooling(x)))
+
+    def before_pooling(self, x: Tensor) -> Tensor:
+        """Photos (B, 3, H, W) to the features (B, 32, H, W) that pyramid pooling sees."""
         x = F.leaky_relu(self.cond1(x), _SLOPE)
-        x = self.PPM1(self.ResidualBlock2(self.ResidualBlock1(x)))
+        return self.ResidualBlock2(self.ResidualBlock1(x))
+
+    def behind_pooling(self, x: Tensor) -> Tensor:
+        """What pyramid pooling makes, (B, 32, H, W), to illumination maps (B, 1, H, W)."""
         x = self.ResidualBlock4(self.ResidualBlock3(self.condx(x)))
         x = self.ResidualBlock6(self.ResidualBlock5(self.condy(x)))
         return F.relu(self.cond_add1(x))
@@ -178,11 +186,15 @@ class UNet(IlluminationNetwork):
     def output(self) -> nn.Conv2d:
         return self.last
 
+    @property
+    def multiple(self) -> int:
+        """What both sides are padded to multiples of: a pixel of the coarsest level has this side."""
+        return 2 ** (len(self.encoder) - 1)
+
     def forward(self, x: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] of any size to illumination maps (B, 1, H, W) >= 0."""
         height, width = x.shape[-2:]
-        multiple = 2 ** (len(self.encoder) - 1)
-        x = F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         skips = []
         for level, convolutions in enumerate(self.encoder):
             x = convolutions(F.max_pool2d(x, 2) if level else x)

@@ -33,10 +33,11 @@ class Correction:
     Args:
         network: trained.
         clip: what its priors are observed by; None where it has none.
+        rows: of the strips that photographs are computed in; None cuts large ones only, as suits the device.
     """
 
-    def __init__(self, network: RestoreX, clip: FrozenTower | None) -> None:
-        self.network, self.clip = network.eval(), clip
+    def __init__(self, network: RestoreX, clip: FrozenTower | None, rows: int | None = None) -> None:
+        self.network, self.clip, self.rows = network.eval(), clip, rows
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class Correction:
 
     def by(self, images: Tensor, priors: Tensor | None) -> Tensor:
         """I_out in [0, 1] under the given priors, (1, n, D)."""
-        return of_any_size(self.network.restormer, images, priors).clamp(0, 1)
+        return of_any_size(self.network.restormer, images, priors, self.rows).clamp(0, 1)
 
 
 def missing_parts(network: RestoreX, weights: Weights) -> list[str]:
@@ -77,6 +78,7 @@ def load_correction(
     source: str | Path,
     device: torch.device,
     clip: FrozenTower | Path | None = None,
+    rows: int | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """A :class:`Correction` of a weight file.
 
@@ -87,6 +89,7 @@ def load_correction(
         device: where to compute.
         clip: the CLIP the priors were trained with, or the file of its weights; None loads the one that the
             metadata names.
+        rows: of a strip, as in :class:`Correction`.
 
     Raises:
         ConfigurationError: the weights don't fit, or the CLIP is another one or not at hand.
@@ -100,10 +103,10 @@ def load_correction(
     network = load_parts(network, weights, source)
     network = network.to(device).to(memory_format=torch.channels_last)
     if not isinstance(network.priors, ClipPriors):
-        return Correction(network, None)
+        return Correction(network, None, rows)
     clip = clip if isinstance(clip, FrozenTower) else _named_clip(metadata, source, clip)
     check_clip(metadata, {"prior": clip.identity}, source)
-    return Correction(network, clip.to(device))
+    return Correction(network, clip.to(device), rows)
 
 
 def _named_clip(metadata: Mapping[str, Any], source: str | Path, file: Path | None) -> FrozenTower:

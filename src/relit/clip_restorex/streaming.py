@@ -33,21 +33,22 @@ ROWS_ON_GPU = 128
 """Of a strip on any other device, where a strip must be worth its launches."""
 
 
-def of_any_size(restormer: Restormer, images: Tensor, priors: Tensor | None) -> Tensor:
+def of_any_size(
+    restormer: Restormer, images: Tensor, priors: Tensor | None, rows: int | None = None
+) -> Tensor:
     """What ``restormer`` makes of whole photographs, not clipped, whatever their sides.
 
     Args:
         restormer: left as it is.
         images: (B, 3, H, W) in [0, 1]; mirrored to multiples of 8 and cut back.
         priors: as in :meth:`Restormer.forward`.
+        rows: of a strip; None streams only what is above :data:`WHOLE_PIXELS`, by strips that suit the device.
     """
     height, width = images.shape[-2:]
     whole = padded(images).contiguous(memory_format=torch.channels_last)
-    if height * width > WHOLE_PIXELS:
+    if rows is None and height * width > WHOLE_PIXELS:
         rows = ROWS if images.device.type == "cpu" else ROWS_ON_GPU
-        result = streamed(restormer, whole, priors, rows)
-    else:
-        result = restormer(whole, priors)
+    result = restormer(whole, priors) if rows is None else streamed(restormer, whole, priors, rows)
     return result[..., :height, :width]
 
 

@@ -1,0 +1,209 @@
+"""CLIP-LIT's networks over large photographs: the same illumination map, computed tile by tile.
+
+Each tile is computed in a window, which is the tile and a halo around it, as wide as the network's
+convolutions look. What a window's edge spoils ends inside the halo and is dropped with it; a window that
+reaches the photograph's own border has no halo there, and is padded as the whole photograph would be.
+
+Only pyramid pooling looks further. Its average pooling and its bilinear upsampling are linear in each
+direction, A X B^T with matrices A and B of weights. So a first pass over the tiles adds up their shares of the
+averages, and a second upsamples these at the tile's own pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import ceil
+from types import EllipsisType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from relit.clip_lit.network import IlluminationNetwork, ResidualPPM, UNet, enhance
+
+WHOLE_PIXELS = 512 * 512
+"""Photographs above this size are tiled: the same result from less memory."""
+
+SIDE = 256
+"""Of a tile. On CPU larger ones are slower, for their features leave the processor's cache."""
+
+SIDE_ON_GPU = 1024
+"""Of a tile on any other device, where a tile must be worth its launches."""
+
+BEFORE_POOLING = 5
+"""Pixels that a feature before pooling looks around: cond1 1, two residual blocks 2 each."""
+
+BEHIND_POOLING = 12
+"""Pixels of features that the map looks around: the fuse convolution, condx, condy and cond_add1 1 each,
+four residual blocks 2 each."""
+
+Index = tuple[EllipsisType, slice, slice]
+
+
+def enhance_any_size(network: IlluminationNetwork, photo: Tensor, side: int | None = None) -> Tensor:
+    """I_t of photographs of any size, by the map of ``network``.
+
+    Args:
+        network: left as it is.
+        photo: I_b, (B, 3, H, W) in [0, 1].
+        side: of a tile in pixels; None tiles only what is above :data:`WHOLE_PIXELS`, by a side that suits the
+            device.
+
+    Returns:
+        I_t, (B, 3, H, W) in [0, 1].
+    """
+    height, width = photo.shape[-2:]
+    if min(height, width) == 1:  # a border can't be reflected at a single pixel
+        photo = F.pad(photo, (0, int(width == 1), 0, int(height == 1)), mode="replicate")
+    if side is None and height * width > WHOLE_PIXELS:
+        side = SIDE if photo.device.type == "cpu" else SIDE_ON_GPU
+    if side is None or max(height, width) <= side:
+        return enhance(photo, network(photo))[..., :height, :width]
+    # no whole map beside the result
+    result = torch.empty_like(photo)
+    for place, illumination in tiled_map(network, photo, side):
+        result[place] = enhance(photo[place], illumination)
+    return result[..., :height, :width]
+
+
+@torch.no_grad()
+def tiled_map(network: IlluminationNetwork, photo: Tensor, side: int) -> Iterator[tuple[Index, Tensor]]:
+    """What ``network(photo)`` is without gradients, up to rounding, in tiles.
+
+    Args:
+        network: left as it is; evaluated as at test time.
+        photo: (B, 3, H, W) in [0, 1], sides of at least 2 pixels.
+        side: of a tile, at most; :class:`UNet` takes the next multiple of its coarsest pixels.
+
+    Yields:
+        The place of a tile in the map, and the map there, (B, 1, h, w).
+
+    Raises:
+        ValueError: ``side`` is less than 1.
+        TypeError: how far the network looks is not known here.
+    """
+    if side < 1:
+        raise ValueError(f"a tile has at least 1 pixel a side, not {side}")
+    if isinstance(network, ResidualPPM):
+        yield from _of_residual_ppm(network, photo, side)
+    elif isinstance(network, UNet):
+        for tile in tiles(*photo.shape[-2:], side, halo_of_unet(network), network.multiple):
+            yield tile.place, network(photo[tile.window])[tile.inner]
+    else:
+        raise TypeError(f"{type(network).__name__} has no known halo to compute it in tiles with")
+
+
+def halo_of_unet(network: UNet) -> int:
+    """Pixels around a tile that its map depends on, rounded up to whole pixels of the coarsest level.
+
+    From the map to the coarsest level and up again to the photograph; shorter ways see less. With four levels
+    54 pixels, so 56.
+    """
+    halvings = len(network.encoder) - 1
+    reach = 1  # of the last convolution
+    for _ in range(halvings):
+        # two convolutions, then upsampling: pixel -n lies between -n/2 - 1 and -n/2 of half the resolution
+        reach = (reach + 2) // 2 + 1
+    reach += 2
+    for _ in range(halvings):
+        # max pooling, and the two convolutions before it
+        reach = 2 * reach + 2
+    return _rounded_up(reach, network.multiple)
+
+
+class Tile(NamedTuple):
+    """A part of a photograph, as indices of tensors (..., H, W).
+
+    Attributes:
+        place: of the tile in the photograph.
+        window: the tile with its halo, in the photograph.
+        inner: the tile in its window.
+    """
+
+    place: Index
+    window: Index
+    inner: Index
+
+
+def tiles(height: int, width: int, side: int, halo: int, multiple: int = 1) -> Iterator[Tile]:
+    """Tiles of about the same size that cover a photograph once, row by row.
+
+    Args:
+        height: of the photograph.
+        width: likewise.
+        side: of a tile, at most; rounded up to ``multiple``.
+        halo: pixels around a tile, fewer where the photograph ends.
+        multiple: tiles begin at multiples of it.
+    """
+    rows, columns = (list(_spans(length, side, halo, multiple)) for length in (height, width))
+    for vertical, horizontal in product(rows, columns):
+        yield Tile(*((..., *slices) for slices in zip(vertical, horizontal, strict=True)))
+
+
+def _spans(length: int, side: int, halo: int, multiple: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Place, window and inner place of tiles in one direction."""
+    count = ceil(length / _rounded_up(side, multiple))
+    step = _rounded_up(ceil(length / count), multiple)
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        first, last = max(start - halo, 0), min(stop + halo, length)
+        yield slice(start, stop), slice(first, last), slice(start - first, stop - first)
+
+
+def _rounded_up(number: int, multiple: int) -> int:
+    return ceil(number / multiple) * multiple
+
+
+def _of_residual_ppm(network: ResidualPPM, photo: Tensor, side: int) -> Iterator[tuple[Index, Tensor]]:
+    size = photo.shape[-2:]
+    averages = _averages(network, photo, side)
+    # behind the average pooling of each level
+    parts = [level[1:](average) for level, average in zip(network.PPM1.features, averages, strict=True)]
+    for tile in tiles(*size, side, BEFORE_POOLING + BEHIND_POOLING):
+        features = network.before_pooling(photo[tile.window])
+        upsampled = [_upsampled(part, size, tile.window) for part in parts]
+        mixed = network.PPM1.fuse(torch.cat([features, *upsampled], dim=1))
+        yield tile.place, network.behind_pooling(mixed)[tile.inner]
+
+
+def _averages(network: ResidualPPM, photo: Tensor, side: int) -> list[Tensor]:
+    """What each average pooling of the pyramid makes of the whole photograph, (B, 32, bins, bins)."""
+    size = photo.shape[-2:]
+    shares = [[_shares(length, bins).to(photo) for length in size] for bins in network.PPM1.bins]
+    averages = [photo.new_zeros(()) for _ in shares]
+    for tile in tiles(*size, side, BEFORE_POOLING):
+        features = network.before_pooling(photo[tile.window])[tile.inner]
+        _, rows, columns = tile.place
+        for level, (vertical, horizontal) in enumerate(shares):
+            averages[level] = averages[level] + vertical[:, rows] @ features @ horizontal[:, columns].T
+    return averages
+
+
+def _shares(length: int, bins: int) -> Tensor:
+    """(bins, length): the weight of each pixel in the average of each bin, as AdaptiveAvgPool2d cuts them.
+
+    Where ``length`` is no multiple of ``bins``, neighbours share a pixel.
+    """
+    shares = torch.zeros(bins, length, dtype=torch.float64)
+    for number in range(bins):
+        start, stop = number * length // bins, ceil((number + 1) * length / bins)
+        shares[number, start:stop] = 1 / (stop - start)
+    return shares
+
+
+def _upsampled(part: Tensor, size: torch.Size, window: Index) -> Tensor:
+    """(B, C, bins, bins) as the pyramid upsamples it to the whole photograph, in a window of it."""
+    _, *pixels = window
+    vertical, horizontal = (
+        _bilinear(part.shape[-1], length).to(part)[:, within]
+        for length, within in zip(size, pixels, strict=True)
+    )
+    return vertical.T @ part @ horizontal
+
+
+def _bilinear(bins: int, length: int) -> Tensor:
+    """(bins, length): the weight of each bin at each pixel, where the corners coincide."""
+    each = torch.eye(bins, dtype=torch.float64)[None]
+    return F.interpolate(each, length, mode="linear", align_corners=True)[0]
