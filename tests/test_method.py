@@ -12,6 +12,7 @@ from torch import Tensor
 from weight_files import ENHANCERS, RESTOREX, write_enhancer, write_restorex
 
 from relit.clip import ClipIdentity
+from relit.clip_lit import fast
 from relit.clip_lit.network import enhance
 from relit.clip_loading import load_clip
 from relit.clip_restorex.restormer import padded
@@ -63,7 +64,65 @@ def test_results_of_any_size_are_of_that_size_and_within_bounds(
     assert 0 <= result.min() <= result.max() <= 1
 
 
+@pytest.mark.parametrize("node", ENHANCERS.values(), ids=ENHANCERS)
+def test_clip_lit_gives_the_same_in_tiles(node: dict[str, Any], tmp_path: Path) -> None:
+    write_enhancer(tmp_path / "w.safetensors", node)
+    method = load_method(tmp_path / "w.safetensors", CPU, tile=16)
+    image, sides = photograph(50, 41), []
+    expected = load_method(tmp_path / "w.safetensors", CPU)(image)
+    for module in method.correct.args[0].modules():  # type: ignore[attr-defined]
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_pre_hook(lambda _, given: sides.append(given[0].shape[2]))
+    torch.testing.assert_close(method(image), expected, atol=1e-4, rtol=0)
+    assert max(sides) < 50
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("node", ENHANCERS.values(), ids=ENHANCERS)
+def test_clip_lit_fast_takes_the_map_of_the_reduced_photograph(
+    node: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = write_enhancer(tmp_path / "w.safetensors", node)
+    monkeypatch.setattr(fast, "LONG_SIDE", 24)
+    image = photograph(50, 41)
+    found = load_method(tmp_path / "w.safetensors", CPU, fast=True)(image)
+    assert torch.equal(found, fast.enhance_fast(network, image))
+    assert not torch.equal(found, load_method(tmp_path / "w.safetensors", CPU)(image))
+
+
+@pytest.mark.parametrize("tile", [0, -5])
+def test_a_tile_without_pixels_is_refused(tile: int, tmp_path: Path) -> None:
+    write_enhancer(tmp_path / "w.safetensors", ENHANCERS["UNet"])
+    with pytest.raises(ConfigurationError, match=f"--tile {tile}: a tile has at least 1 pixel"):
+        load_method(tmp_path / "w.safetensors", CPU, tile=tile)
+
+
+def test_tiles_of_a_reduced_photograph_are_refused(tmp_path: Path) -> None:
+    write_enhancer(tmp_path / "w.safetensors", ENHANCERS["UNet"])
+    with pytest.raises(ConfigurationError, match="--tile with --fast"):
+        load_method(tmp_path / "w.safetensors", CPU, tile=64, fast=True)
+
+
 # --- CLIP-RestoreX ---
+
+
+def test_clip_restorex_takes_strips_of_as_many_rows_as_a_tile(tmp_path: Path) -> None:
+    write_restorex(tmp_path / "w.safetensors")
+    method = load_method(tmp_path / "w.safetensors", CPU, tile=3)
+    image, rows = photograph(40, 26), []
+    expected = load_method(tmp_path / "w.safetensors", CPU)(image)
+    method.correct.network.restormer.output.register_forward_pre_hook(  # type: ignore[attr-defined]
+        lambda _, given: rows.append(given[0].shape[2])
+    )
+    torch.testing.assert_close(method(image), expected, atol=1e-5, rtol=0)
+    assert max(rows) == 3 + 2
+
+
+def test_clip_restorex_has_no_fast_mode(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    write_restorex(path)
+    with pytest.raises(ConfigurationError, match="--fast is for CLIP-LIT"):
+        load_method(path, CPU, fast=True)
 
 
 @torch.no_grad()

@@ -44,7 +44,7 @@ class Method:
     @torch.no_grad()
     def __call__(self, image: Tensor) -> Tensor:
         """The result, (1, 3, H, W) in [0, 1] on the CPU, of a photograph of the same shape and range."""
-        return self.correct(image.to(self.device)).clamp(0, 1).cpu()
+        return self.correct(image.to(self.device)).clamp_(0, 1).cpu()
 
 
 def load_method(
@@ -92,8 +92,8 @@ def load_method(
         )
     if fast and name != "clip_lit":
         raise ConfigurationError(
-            f"{source}: --fast is for CLIP-LIT, whose illumination map is smooth enough to come from a reduced "
-            "photograph. CLIP-RestoreX computes every pixel of the result itself. Leave --fast out."
+            f"{source}: --fast is for CLIP-LIT, whose illumination map can come from a reduced photograph. "
+            "CLIP-RestoreX computes every pixel of the result itself. Leave --fast out."
         )
     check_network(metadata.get("network"), source)
     try:

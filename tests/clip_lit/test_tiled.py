@@ -73,7 +73,15 @@ def joined(network: IlluminationNetwork, photo: Tensor, side: int) -> Tensor:
 @pytest.mark.parametrize(
     ("size", "side"),
     # tiles wider than the halo, narrower than it, a rest of a single pixel, fewer pixels than bins, one tile
-    [((97, 133), 50), ((97, 133), 24), ((29, 40), 7), ((22, 13), 3), ((33, 2), 8), ((2, 3), 1), ((20, 30), 99)],
+    [
+        ((97, 133), 50),
+        ((97, 133), 24),
+        ((29, 40), 7),
+        ((22, 13), 3),
+        ((33, 2), 8),
+        ((2, 3), 1),
+        ((20, 30), 99),
+    ],
 )
 def test_tiles_of_any_size_give_what_the_whole_gives(kind: str, size: tuple[int, int], side: int) -> None:
     network, photo = built(kind), photos(*size)
@@ -192,7 +200,6 @@ def test_large_photographs_are_tiled_to_the_same_result(kind: str, monkeypatch: 
         return tiled_map(network, photo, side)
 
     monkeypatch.setattr(tiled, "tiled_map", noted)
-    monkeypatch.setattr(tiled, "WHOLE_PIXELS", 50 * 61 - 1)
     monkeypatch.setattr(tiled, "SIDE", 32)
     torch.testing.assert_close(enhance_any_size(network, photo), expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(enhance_any_size(network, photo, side=40), expected, atol=1e-4, rtol=0)

@@ -1,14 +1,18 @@
 """CLIP-LIT's illumination map from a reduced photograph, brought back along the edges of the full one.
 
 Guided image filtering (He, Sun, Tang, TPAMI 2013), upsampled as in the fast guided filter (He, Sun, 2015): in
-every window w around pixel k of the reduced photograph, the map p is a linear function of the colours I,
+every window around pixel k of the reduced photograph, the map p is a linear function of the guide I,
 
-    p_i = a_k^T I_i + b_k  for all i in w,  where  a_k = (cov(I) + eps U)^-1 cov(I, p)  and
-                                                   b_k = mean(p) - a_k^T mean(I)
+    p_i = a_k I_i + b_k  for all i in the window,  where  a_k = cov(I, p) / (var(I) + eps)  and
+                                                          b_k = mean(p) - a_k mean(I)
 
-minimise the squared error plus eps |a_k|^2. A pixel lies in many windows, so its a and b are the means over
-theirs. They vary slowly, so they are upsampled bilinearly, and the map at full size is a^T I + b of the
-photograph's own colours.
+minimise the mean of the squared errors plus eps a_k^2. A pixel lies in many windows, so its a and b are the
+means over theirs. They vary slowly, so they are upsampled bilinearly, and the map at full size is a I + b of
+the photograph's own guide.
+
+The guide is luminance as the map of the released network follows it: blurred by some pixels, and by as many
+whatever the photograph's size. So both guides are blurred by the same number of their own pixels. With sharp
+ones a comes out too small, and the full photograph's finest detail enters the map.
 """
 
 from __future__ import annotations
@@ -23,13 +27,20 @@ from relit.clip_lit.tiled import enhance_any_size
 LONG_SIDE = 384
 """Pixels of the reduced photograph."""
 
-RADIUS = 4
-"""Of a window: it has 2 RADIUS + 1 pixels a side."""
+BLUR = 4
+"""Radius, in pixels, of the mean that makes luminance what the network's map follows."""
 
-EPS = 1e-4
-"""eps, for colours in [0, 1]: windows whose colours vary less than its root keep little of their structure."""
+RADIUS = 8
+"""Of a window, in pixels of the reduced photograph."""
+
+EPS = 1e-5
+"""eps, for luminance in [0, 1]: a window whose luminance deviates less than its root has a flat map."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Of R, G and B in the luminance (ITU-R BT.601)."""
 
 
+@torch.no_grad()
 def enhance_fast(network: IlluminationNetwork, photo: Tensor) -> Tensor:
     """I_t of photographs of any size, close to that of the whole ``network`` in a fraction of its time.
 
@@ -47,7 +58,13 @@ def enhance_fast(network: IlluminationNetwork, photo: Tensor) -> Tensor:
     # a border can't be reflected at a single pixel
     size = [max(2, round(side * reduction)) for side in (height, width)]
     reduced = F.interpolate(photo, size, mode="bilinear", antialias=True)
-    return enhance(photo, guided_upsampling(network(reduced), reduced, photo))
+    return enhance(photo, guided_upsampling(network(reduced), seen(reduced), seen(photo)))
+
+
+def seen(photo: Tensor) -> Tensor:
+    """(B, 3, H, W) to the blurred luminance that guides the map, (B, 1, H, W)."""
+    red, green, blue = (weight * channel for weight, channel in zip(LUMA, photo.split(1, dim=1), strict=True))
+    return box_mean(red + green + blue, BLUR)
 
 
 def guided_upsampling(
@@ -57,17 +74,19 @@ def guided_upsampling(
 
     Args:
         small: p, (B, 1, h, w).
-        small_guide: I, the guide reduced to the map's size, (B, C, h, w).
-        guide: (B, C, H, W).
+        small_guide: I at the map's size, (B, 1, h, w).
+        guide: I at full size, (B, 1, H, W).
         radius: of a window, in pixels of ``small``; windows end where the map ends.
-        eps: the weight of |a|^2.
+        eps: the weight of a^2.
 
     Returns:
         (B, 1, H, W), within the range of ``small``.
     """
-    slope, offset = linear_model(small, small_guide, radius, eps)
-    full = F.interpolate(torch.cat([slope, offset], dim=1), guide.shape[-2:], mode="bilinear")
-    upsampled = (full[:, :-1] * guide).sum(dim=1, keepdim=True).add_(full[:, -1:])
+    slope, offset = (
+        F.interpolate(coefficient, guide.shape[-2:], mode="bilinear")
+        for coefficient in linear_model(small, small_guide, radius, eps)
+    )
+    upsampled = slope.mul_(guide).add_(offset)
     # a line goes on beyond what it was fitted to
     return upsampled.clamp_(small.amin((1, 2, 3), keepdim=True), small.amax((1, 2, 3), keepdim=True))
 
@@ -77,24 +96,18 @@ def linear_model(target: Tensor, guide: Tensor, radius: int, eps: float) -> tupl
 
     Args:
         target: p, (B, 1, H, W).
-        guide: I, (B, C, H, W).
-        radius: of a window.
-        eps: the weight of |a|^2.
+        guide: I, (B, 1, H, W).
+        radius: of a window, which has 2 ``radius`` + 1 pixels a side.
+        eps: the weight of a^2.
 
     Returns:
-        a, (B, C, H, W), and b, (B, 1, H, W).
+        a and b, (B, 1, H, W).
     """
-    channels = guide.shape[1]
     mean_target, mean_guide = box_mean(target, radius), box_mean(guide, radius)
-    products = (guide[:, :, None] * guide[:, None]).flatten(1, 2)
-    covariance = box_mean(products, radius).unflatten(1, (channels, channels))
-    covariance = covariance - mean_guide[:, :, None] * mean_guide[:, None]
-    with_target = box_mean(guide * target, radius) - mean_guide * mean_target
-    # matrices last, as solvers want them
-    ridge = eps * torch.eye(channels).to(guide)
-    slope = torch.linalg.solve(covariance.permute(0, 3, 4, 1, 2) + ridge, with_target.movedim(1, -1))
-    slope = slope.movedim(-1, 1)
-    offset = mean_target - (slope * mean_guide).sum(dim=1, keepdim=True)
+    covariance = box_mean(guide * target, radius) - mean_guide * mean_target
+    variance = box_mean(guide.square(), radius) - mean_guide.square()
+    slope = covariance / (variance + eps)
+    offset = mean_target - slope * mean_guide
     return box_mean(slope, radius), box_mean(offset, radius)
 
 

@@ -5,8 +5,8 @@ convolutions look. What a window's edge spoils ends inside the halo and is dropp
 reaches the photograph's own border has no halo there, and is padded as the whole photograph would be.
 
 Only pyramid pooling looks further. Its average pooling and its bilinear upsampling are linear in each
-direction, A X B^T with matrices A and B of weights. So a first pass over the tiles adds up their shares of the
-averages, and a second upsamples these at the tile's own pixels.
+direction, A X B^T with matrices A and B of weights. So a first pass over the tiles adds up their shares of
+the averages, and a second upsamples these at the tile's own pixels.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ from torch.nn import functional as F
 
 from relit.clip_lit.network import IlluminationNetwork, ResidualPPM, UNet, enhance
 
-WHOLE_PIXELS = 512 * 512
-"""Photographs above this size are tiled: the same result from less memory."""
-
-SIDE = 256
-"""Of a tile. On CPU larger ones are slower, for their features leave the processor's cache."""
+SIDE = 512
+"""Of a tile. A photograph without a longer side is computed whole. A larger one takes longer whole than in
+tiles on CPU."""
 
 SIDE_ON_GPU = 1024
 """Of a tile on any other device, where a tile must be worth its launches."""
@@ -42,14 +40,15 @@ four residual blocks 2 each."""
 Index = tuple[EllipsisType, slice, slice]
 
 
+@torch.no_grad()
 def enhance_any_size(network: IlluminationNetwork, photo: Tensor, side: int | None = None) -> Tensor:
     """I_t of photographs of any size, by the map of ``network``.
 
     Args:
         network: left as it is.
         photo: I_b, (B, 3, H, W) in [0, 1].
-        side: of a tile in pixels; None tiles only what is above :data:`WHOLE_PIXELS`, by a side that suits the
-            device.
+        side: of a tile in pixels; None takes one that suits the device. Photographs without a longer side are
+            computed whole.
 
     Returns:
         I_t, (B, 3, H, W) in [0, 1].
@@ -57,9 +56,9 @@ def enhance_any_size(network: IlluminationNetwork, photo: Tensor, side: int | No
     height, width = photo.shape[-2:]
     if min(height, width) == 1:  # a border can't be reflected at a single pixel
         photo = F.pad(photo, (0, int(width == 1), 0, int(height == 1)), mode="replicate")
-    if side is None and height * width > WHOLE_PIXELS:
+    if side is None:
         side = SIDE if photo.device.type == "cpu" else SIDE_ON_GPU
-    if side is None or max(height, width) <= side:
+    if max(height, width) <= side:
         return enhance(photo, network(photo))[..., :height, :width]
     # no whole map beside the result
     result = torch.empty_like(photo)

@@ -42,7 +42,8 @@ def of_any_size(
         restormer: left as it is.
         images: (B, 3, H, W) in [0, 1]; mirrored to multiples of 8 and cut back.
         priors: as in :meth:`Restormer.forward`.
-        rows: of a strip; None streams only what is above :data:`WHOLE_PIXELS`, by strips that suit the device.
+        rows: of a strip; None streams only what is above :data:`WHOLE_PIXELS`, in strips that suit the
+            device.
     """
     height, width = images.shape[-2:]
     whole = padded(images).contiguous(memory_format=torch.channels_last)
