@@ -173,7 +173,7 @@ def test_tiles_cover_a_photograph_once_and_are_of_about_one_size(
 ) -> None:
     photo = torch.arange(length * 7).view(length, 7)
     covered = torch.zeros(length, 7)
-    for tile in tiles(length, 7, side, halo=2, multiple=multiple):
+    for tile in tiles((length, 7), side, halo=2, multiple=multiple):
         assert torch.equal(photo[tile.window][tile.inner], photo[tile.place])
         _, rows, columns = tile.place
         _, framed, _ = tile.window

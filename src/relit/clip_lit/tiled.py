@@ -11,7 +11,7 @@ the averages, and a second upsamples these at the tile's own pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import ceil
 from types import EllipsisType
@@ -88,7 +88,7 @@ def tiled_map(network: IlluminationNetwork, photo: Tensor, side: int) -> Iterato
     if isinstance(network, ResidualPPM):
         yield from _of_residual_ppm(network, photo, side)
     elif isinstance(network, UNet):
-        for tile in tiles(*photo.shape[-2:], side, halo_of_unet(network), network.multiple):
+        for tile in tiles(photo.shape[-2:], side, halo_of_unet(network), network.multiple):
             yield tile.place, network(photo[tile.window])[tile.inner]
     else:
         raise TypeError(f"{type(network).__name__} has no known halo to compute it in tiles with")
@@ -126,17 +126,16 @@ class Tile(NamedTuple):
     inner: Index
 
 
-def tiles(height: int, width: int, side: int, halo: int, multiple: int = 1) -> Iterator[Tile]:
+def tiles(size: Sequence[int], side: int, halo: int, multiple: int = 1) -> Iterator[Tile]:
     """Tiles of about the same size that cover a photograph once, row by row.
 
     Args:
-        height: of the photograph.
-        width: likewise.
+        size: height and width of the photograph.
         side: of a tile, at most; rounded up to ``multiple``.
         halo: pixels around a tile, fewer where the photograph ends.
         multiple: tiles begin at multiples of it.
     """
-    rows, columns = (list(_spans(length, side, halo, multiple)) for length in (height, width))
+    rows, columns = (list(_spans(length, side, halo, multiple)) for length in size)
     for vertical, horizontal in product(rows, columns):
         yield Tile(*((..., *slices) for slices in zip(vertical, horizontal, strict=True)))
 
@@ -157,10 +156,11 @@ def _rounded_up(number: int, multiple: int) -> int:
 
 def _of_residual_ppm(network: ResidualPPM, photo: Tensor, side: int) -> Iterator[tuple[Index, Tensor]]:
     size = photo.shape[-2:]
-    averages = _averages(network, photo, side)
-    # behind the average pooling of each level
-    parts = [level[1:](average) for level, average in zip(network.PPM1.features, averages, strict=True)]
-    for tile in tiles(*size, side, BEFORE_POOLING + BEHIND_POOLING):
+    parts = []
+    for level, average in zip(network.PPM1.features, _averages(network, photo, side), strict=True):
+        _, convolution, activation = level.children()
+        parts.append(activation(convolution(average)))
+    for tile in tiles(size, side, BEFORE_POOLING + BEHIND_POOLING):
         features = network.before_pooling(photo[tile.window])
         upsampled = [_upsampled(part, size, tile.window) for part in parts]
         mixed = network.PPM1.fuse(torch.cat([features, *upsampled], dim=1))
@@ -172,7 +172,7 @@ def _averages(network: ResidualPPM, photo: Tensor, side: int) -> list[Tensor]:
     size = photo.shape[-2:]
     shares = [[_shares(length, bins).to(photo) for length in size] for bins in network.PPM1.bins]
     averages = [photo.new_zeros(()) for _ in shares]
-    for tile in tiles(*size, side, BEFORE_POOLING):
+    for tile in tiles(size, side, BEFORE_POOLING):
         features = network.before_pooling(photo[tile.window])[tile.inner]
         _, rows, columns = tile.place
         for level, (vertical, horizontal) in enumerate(shares):
