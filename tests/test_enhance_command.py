@@ -116,6 +116,17 @@ def test_a_clip_that_came_from_a_file_is_named_by_the_caller_and_run_as_in_train
     assert "none.pt: no such file with the weights of a CLIP" in missing
 
 
+def test_tiles_change_no_result_and_fast_is_another_way(capsys: pytest.CaptureFixture[str]) -> None:
+    photo = photograph("a.png", 40, 600)
+    for output, options in (("whole", []), ("tiled", ["--tile", 16]), ("fast", ["--fast"])):
+        assert run(photo, "-o", output, *options) == 0
+    whole, tiled, fast = (read_photo(f"{folder}/a.png").int() for folder in ("whole", "tiled", "fast"))
+    assert (whole - tiled).abs().max() <= 1
+    assert 0 < (whole - fast).abs().float().mean() < 8
+    capsys.readouterr()
+    assert "--tile" in refusal(capsys, photo, "-o", "out", "--tile", 0)
+
+
 def test_folders_are_searched_and_made_again() -> None:
     for path in ("in/a.png", "in/deep/er/a.jpg", "in/deep/b.bmp", "in/.hidden/c.png", "two/d.png"):
         photograph(path)

@@ -56,6 +56,19 @@ def add_enhance(commands: argparse._SubParsersAction) -> None:
         help="0 leaves a photograph as it is, 1 is the whole result (default: 1)",
     )
     parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="CLIP-LIT: the illumination map of a reduced photograph, brought back along its edges; much "
+        "faster, and close to the exact result",
+    )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="side in pixels of the tiles that CLIP-LIT computes large photographs in, or rows of "
+        "CLIP-RestoreX's strips: smaller ones take less memory; the result is the same",
+    )
+    parser.add_argument(
         "--max-pixels",
         type=int,
         metavar="N",
@@ -117,7 +130,9 @@ def _write(options: argparse.Namespace, planned: list[Planned]) -> int:
 
     given = {name: getattr(options, name) for name in ("strength", "quality", "max_pixels")}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    method = load_method(options.weights, _device(options.device), options.clip)
+    method = load_method(
+        options.weights, _device(options.device), options.clip, tile=options.tile, fast=options.fast
+    )
     return write_results(method, planned, settings)
 
 
