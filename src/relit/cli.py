@@ -20,6 +20,7 @@ from relit.enhance_command import add_enhance
 from relit.errors import ConfigurationError
 from relit.evaluate_command import add_evaluate
 from relit.figure_command import add_figure
+from relit.report_command import add_report
 
 Commands = argparse._SubParsersAction  # the only name argparse has for it
 
@@ -63,7 +64,7 @@ def _complain(options: argparse.Namespace, message: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="relit", description="Use and evaluate what Relit trained.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (add_enhance, add_evaluate, add_figure, _add_import, add_data):
+    for add in (add_enhance, add_evaluate, add_figure, add_report, _add_import, add_data):
         add(commands)
     return parser
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relit.errors import ConfigurationError
-from relit.logged import Curve, logged_curves
+from relit.logged import VALIDATION, Curve, by_stage, logged_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,29 +28,19 @@ def losses(runs: Sequence[Path]) -> Figure:
     from matplotlib.figure import Figure
 
     logs = [logged_curves(run) for run in runs]
-    # a stage logs its terms as stage/term; val/ is what it is judged by
-    names = list(dict.fromkeys(name for log in logs for name in log if "/" in name))
-    stages: dict[str, list[str]] = {}
-    for name in names:
-        stages.setdefault(name.partition("/")[0], []).append(name)
-    stages.pop("val", None)
+    stages = by_stage(logs)
+    stages.pop(VALIDATION, None)
     if not stages:
         raise ConfigurationError(f"{runs[0]}: no stage has logged a loss yet.")
-    # in the order of training
-    first = {
-        stage: min(min(log[name]) for log in logs for name in terms if name in log)
-        for stage, terms in stages.items()
-    }
-    ordered = sorted(stages, key=lambda stage: first[stage])
-    figure = Figure(figsize=(4.6 * len(ordered), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(ordered), squeeze=False)[0]
-    for panel, stage in zip(axes, ordered, strict=True):
-        _panel(panel, stage, stages[stage], logs)
+    figure = Figure(figsize=(4.6 * len(stages), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(stages), squeeze=False)[0]
+    for panel, (stage, terms) in zip(axes, stages.items(), strict=True):
+        _panel(panel, stage, terms, logs)
     return figure
 
 
 def _panel(panel: Axes, stage: str, terms: Sequence[str], logs: Sequence[dict[str, Curve]]) -> None:
-    for place, term in enumerate(sorted(terms)):
+    for place, term in enumerate(terms):
         colour, label = f"C{place}", term.partition("/")[2]
         for log in logs:
             steps, values = list(log.get(term, {})), list(log.get(term, {}).values())

@@ -22,6 +22,24 @@ def comparison(panels: Sequence[Tensor]) -> Tensor:
     return torch.cat(pieces[:-1], dim=2)
 
 
+def panels(grid: Tensor) -> list[Tensor]:
+    """The panels of a grid whose panels are of one width: what :func:`comparison` put side by side.
+
+    Args:
+        grid: uint8 (3, H, W) with two or three panels.
+
+    Returns:
+        Views (3, H, width of a panel); empty where no such panels with white gaps are found.
+    """
+    for count in (3, 2):
+        width, rest = divmod(grid.shape[2] - (count - 1) * GAP, count)
+        starts = [place * (width + GAP) for place in range(count)]
+        gaps = [grid[..., start - GAP : start] for start in starts[1:]]
+        if not rest and width > 0 and all(bool((gap == 255).all()) for gap in gaps):
+            return [grid[..., start : start + width] for start in starts]
+    return []
+
+
 def before_after(pictures: Mapping[str, Tensor], long_side: int | None = None) -> Tensor:
     """Input | result | reference, as far as they are there: (3, H, W) on the CPU.
 

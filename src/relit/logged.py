@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from relit.errors import ConfigurationError
 
 Curve = dict[int, float]
 """Values by step of the whole run, ascending."""
+
+LOG_FILES = "logs/version_*/metrics.csv"
+"""Below the run directory, one for each sitting."""
+
+VALIDATION = "val"
+"""What stages are judged by while they train is logged as ``val/metric``, theirs as ``stage/term``."""
 
 
 def logged_curves(run_dir: Path) -> dict[str, Curve]:
@@ -20,10 +27,10 @@ def logged_curves(run_dir: Path) -> dict[str, Curve]:
     Raises:
         ConfigurationError: the run has no such files.
     """
-    files = sorted(run_dir.glob("logs/version_*/metrics.csv"), key=lambda file: int(file.parent.name[8:]))
+    files = sorted(run_dir.glob(LOG_FILES), key=lambda file: int(file.parent.name[8:]))
     if not files:
         raise ConfigurationError(
-            f"{run_dir}: has no logs/version_*/metrics.csv, so there are no curves to draw. Give the "
+            f"{run_dir}: has no {LOG_FILES}, so there are no curves to draw. Give the "
             "directory of a run that was made with logger=csv."
         )
     curves: dict[str, Curve] = {}
@@ -36,6 +43,17 @@ def logged_curves(run_dir: Path) -> dict[str, Curve]:
         for name, curve in sitting.items():
             curves.setdefault(name, {}).update(curve)
     return {name: curve for name, curve in curves.items() if curve}
+
+
+def by_stage(logs: Sequence[dict[str, Curve]]) -> dict[str, list[str]]:
+    """Names of what was logged, by stage in the order of training; :data:`VALIDATION` stands last."""
+    names = sorted({name for log in logs for name in log if "/" in name})
+    first = {name: min(min(log[name]) for log in logs if name in log) for name in names}
+    stages: dict[str, list[str]] = {}
+    for name in names:
+        stages.setdefault(name.partition("/")[0], []).append(name)
+    order = sorted(stages, key=lambda of: (of == VALIDATION, min(first[name] for name in stages[of])))
+    return {stage: stages[stage] for stage in order}
 
 
 def _sitting(file: Path) -> dict[str, Curve]:

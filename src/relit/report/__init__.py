@@ -1,0 +1,1 @@
+"""A static HTML page about one finished run, or one that compares several."""
