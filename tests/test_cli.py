@@ -47,7 +47,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return said.err
 
 
-@pytest.mark.parametrize("command", [[], ["enhance"], ["evaluate"], ["import"]], ids=str)
+@pytest.mark.parametrize("command", [[], ["enhance"], ["evaluate"], ["import"], ["report"]], ids=str)
 def test_help_answers_without_torch(command: list[str]) -> None:
     code = (
         "import sys\nfrom relit.cli import main\n"
@@ -57,7 +57,7 @@ def test_help_answers_without_torch(command: list[str]) -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert f"usage: {' '.join(['relit', *command])}" in found.stdout
     if not command:
-        assert all(name in found.stdout for name in ("enhance", "evaluate", "import", "data"))
+        assert all(name in found.stdout for name in ("enhance", "evaluate", "import", "report", "data"))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from parsed_page import Page
 from PIL import Image
 from two_processes import all_weights, train_doubled, train_in_two_processes
 from warm_start import Finished, start
 
+from relit.report.page import write_page
 from relit.run_state import read_state
 from relit.weights import read_weights
 
@@ -87,7 +89,7 @@ def test_run_directory(whole: tuple[Path, str]) -> None:
     run_dir, _ = whole
     assert {path.name for path in run_dir.iterdir()} == {
         "config.yaml", "metrics.json", "scores.csv", "rounds.json", "weights.safetensors", "samples",
-        "state.json", "stages", "logs",
+        "state.json", "stages", "logs", "report.html",
     }  # fmt: skip
     assert sorted(path.name for path in (run_dir / "stages").iterdir()) == STAGES
     for stage in (run_dir / "stages").iterdir():
@@ -128,6 +130,28 @@ def test_samples_show_before_after_and_reference(whole: tuple[Path, str]) -> Non
     assert len(pictures) == 12  # every test photograph
     with Image.open(pictures[0]) as picture:
         assert picture.width > 3 * 60
+
+
+def test_the_page_that_the_run_ends_with_is_what_the_command_writes(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    run_dir, _ = whole
+    page = Page((run_dir / "report.html").read_text(encoding="utf-8"))
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    for kind in ("input", "result"):
+        # the first table; rounds begin with an input, too
+        row = next(row for row in page.rows if row[0][0] == kind)
+        assert [value for _, value in row[1:]] == [metrics[kind][name] for name in ("psnr", "ssim", "S")]
+    for row in json.loads((run_dir / "rounds.json").read_text())[1:]:
+        found = page.row(row["stage"].replace("_", " "))
+        assert [value for _, value in found[1:]] == [row[name] for name in ("psnr", "ssim", "S")]
+    assert len(page.elements["img"]) == 3 * 12
+    assert page.texts["h3"] == [
+        "prompt initialisation", "self reconstruction", "enhancement", "prompt refinement",
+    ]  # fmt: skip
+    assert "What is missing" not in page.texts["h2"]
+    write_page([run_dir], tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == (run_dir / "report.html").read_bytes()
 
 
 def test_nothing_but_what_concerns_the_user_is_said(whole: tuple[Path, str]) -> None:

@@ -60,7 +60,7 @@ class Run:
     def method(self) -> str:
         """Of the package whose modules the plan's stages are."""
         for stage in (self.config.get("stage") or {}).values():
-            package = str(stage["module"]["_target_"]).split(".")[1:2]
+            package = str(((stage or {}).get("module") or {}).get("_target_")).split(".")[1:2]
             if package:
                 return METHODS.get(package[0], package[0])
         return "unknown"
@@ -128,6 +128,10 @@ def _read_config(file: Path) -> dict[str, Any]:
             f"{file}: names no plan and no stages, so it is no configuration of a run. Give a directory that "
             "train.py made, such as runs/quickstart."
         )
+    try:
+        expand_plan(config["plan"])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
     return {str(key): value for key, value in config.items()}
 
 

@@ -32,15 +32,18 @@ def read_scores(file: Path) -> list[ImageScore]:
     """Read a table with the columns ``name``, ``label`` and one for each metric; empty if there is none.
 
     Raises:
-        ConfigurationError: a figure is no number, or the column ``name`` is missing.
+        ConfigurationError: a figure is no number, the column ``name`` is missing, or it is no CSV.
     """
     if not file.exists():
         return []
-    with file.open(newline="", encoding="utf-8") as opened:
-        table = csv.DictReader(opened)
-        if "name" not in (table.fieldnames or ()):
-            raise ConfigurationError(f"{file}: has no column 'name'; expected name,label,psnr,ssim,...")
-        return [_score(row, f"{file}, line {place}") for place, row in enumerate(table, start=2)]
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            table = csv.DictReader(opened)
+            if "name" not in (table.fieldnames or ()):
+                raise ConfigurationError(f"{file}: has no column 'name'; expected name,label,psnr,ssim,...")
+            return [_score(row, f"{file}, line {table.line_num}") for row in table]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigurationError(f"{file}: can't be read as CSV: {error}") from error
 
 
 def _score(row: Mapping[str, str | None], place: str) -> ImageScore:
@@ -50,7 +53,7 @@ def _score(row: Mapping[str, str | None], place: str) -> ImageScore:
             continue
         try:
             value = float(text)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ConfigurationError(f"{place}: {metric} is {text!r}, not a number.") from error
         if math.isfinite(value):
             figures[metric] = value
