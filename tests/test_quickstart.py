@@ -146,9 +146,8 @@ def test_the_page_that_the_run_ends_with_is_what_the_command_writes(
         found = page.row(row["stage"].replace("_", " "))
         assert [value for _, value in found[1:]] == [row[name] for name in ("psnr", "ssim", "S")]
     assert len(page.elements["img"]) == 3 * 12
-    assert page.texts["h3"] == [
-        "prompt initialisation", "self reconstruction", "enhancement", "prompt refinement",
-    ]  # fmt: skip
+    # the others are too short here to have logged anything
+    assert page.texts["h3"] == ["prompt initialisation", "enhancement"]
     assert "What is missing" not in page.texts["h2"]
     write_page([run_dir], tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == (run_dir / "report.html").read_bytes()
