@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,8 +20,12 @@ from written_run import SIZE, figures, pictures, written_run
 from relit.cli import main
 from relit.data.photo import write_png
 from relit.grids import before_after
+from relit.protocols import RGB8
 from relit.report.embedded import embed
+from relit.report.finish import write_report
 from relit.report.page import write_page
+from relit.run_scores import Scored, write_scores
+from relit.stages import RunContext
 
 
 @pytest.fixture(scope="module")
@@ -243,15 +248,33 @@ def test_pictures_that_are_no_grids_are_named(tmp_path: Path) -> None:
 def test_scores_of_photographs_are_drawn_where_they_are(tmp_path: Path, page: Page) -> None:
     assert "Photograph by photograph" not in page.texts["h2"]
     run = written_run(tmp_path / "run")
-    rows = [f"p{n},{'under' if n < 4 else 'over'},{10 + n},{n / 10}" for n in range(8)]
-    (run / "scores.csv").write_text("\n".join(["name,label,psnr,ssim", *rows, "p8,over,inf,"]) + "\n")
-    scored = written(tmp_path, run)
-    assert "Photograph by photograph" in scored.texts["h2"]
-    drawn = [svg["aria-label"] or "" for svg in scored.elements["svg"] if "single photographs" in str(svg)]
-    assert len(drawn) == 2
+    scored = [
+        Scored(
+            n, f"p{n}", "under" if n < 4 else "over", {"input": {"psnr": 8.0}, "result": {"psnr": 10.0 + n}}
+        )
+        for n in range(8)
+    ]
+    equal = Scored(8, "p8", "over", {"result": {"psnr": float("inf")}})
+    write_scores(run, [*scored, equal], RGB8)
+    drawn = written(tmp_path, run)
+    assert "Photograph by photograph" in drawn.texts["h2"]
+    (said,) = [svg["aria-label"] or "" for svg in drawn.elements["svg"] if "single photographs" in str(svg)]
     # 10, 11, 12, 13, whose quartiles are 10.75 and 12.25; the infinite one is not drawn
-    assert "under: 4 photographs, median 11.50, half of them from 10.75 to 12.25." in drawn[0]
-    assert "over: 4 photographs, median 15.50" in drawn[0]
+    assert "under, result: 4 photographs, median 11.50, half of them from 10.75 to 12.25." in said
+    assert "over, result: 4 photographs, median 15.50" in said
+    assert "over, input: 4 photographs, median 8.00" in said
+
+
+def test_scores_of_several_runs_are_those_of_their_results(tmp_path: Path) -> None:
+    runs = [written_run(tmp_path / name) for name in ("one", "two")]
+    for place, run in enumerate(runs):
+        figures_of_one = {"input": {"psnr": 8.0, "S": 1.0}, "result": {"psnr": 10.0 + place, "S": 0.5}}
+        write_scores(run, [Scored(0, "p0", "", figures_of_one)], RGB8)
+    drawn = written(tmp_path, *runs)
+    (said,) = [svg["aria-label"] or "" for svg in drawn.elements["svg"] if "single photographs" in str(svg)]
+    assert "one: 1 photograph, median 10.00" in said
+    assert "two: 1 photograph, median 11.00" in said
+    assert "input" not in said
 
 
 # --- several runs ---
@@ -305,6 +328,28 @@ def test_similarity_is_not_compared_from_run_to_run(tmp_path: Path) -> None:
     assert page.row("one")[2] == ("0.200", 0.2)
     assert page.row("two")[2] == ("0.900", 0.9)
     assert any("S is by each run's own prompts" in note for note in page.texts["p"])
+
+
+# --- at the end of a run ---
+
+
+def context(run_dir: Path, rank: int) -> RunContext:
+    nothing = cast("Any", None)
+    return RunContext({}, run_dir, {}, nothing, {}, nothing, torch.device("cpu"), 0, None, rank, 2)
+
+
+def test_the_first_rank_alone_writes_the_page(tmp_path: Path) -> None:
+    run = written_run(tmp_path / "run")
+    write_report(context(run, 1))
+    assert not (run / "report.html").exists()
+    write_report(context(run, 0))
+    assert Page((run / "report.html").read_text(encoding="utf-8")).texts["h1"] == ["run"]
+
+
+def test_an_evaluation_of_other_weights_is_no_run_to_write_about(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text(json.dumps(figures(0)))
+    write_report(context(tmp_path, 0))
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
 
 # --- the command ---

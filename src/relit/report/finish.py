@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from relit.report.page import PAGE_FILE, write_page
+from relit.report.run import CONFIG_FILE
 
 if TYPE_CHECKING:
     from relit.stages import RunContext
@@ -14,7 +15,12 @@ log = logging.getLogger(__name__)
 
 
 def write_report(context: RunContext) -> None:
-    """Write ``report.html`` into the run directory, of what is there by now: the last of ``finish``."""
+    """Write ``report.html`` into the run directory, of what is there by now: the last of ``finish``.
+
+    Rank 0 writes it. With ``train=false`` and weights from elsewhere there is no run to write about.
+    """
+    if context.rank != 0 or not (context.run_dir / CONFIG_FILE).is_file():
+        return
     output = context.run_dir / PAGE_FILE
     write_page([context.run_dir], output)
     log.info("Report: %s", output)

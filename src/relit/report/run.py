@@ -19,7 +19,10 @@ from relit.logged import LOG_FILES, Curve, logged_curves
 from relit.metrics_file import METRICS_FILE
 from relit.plan import expand_plan
 from relit.report.scores import ImageScore, read_scores
+from relit.run_scores import SCORES_FILE
 from relit.run_state import RunState, read_state
+
+CONFIG_FILE = "config.yaml"
 
 METHODS = {"clip_lit": "CLIP-LIT", "clip_restorex": "CLIP-RestoreX", "tiny_clip": "embedded CLIP"}
 """Names of methods by the package that trains them."""
@@ -92,11 +95,11 @@ def read_run(folder: Path) -> Run:
     Raises:
         ConfigurationError: ``folder`` is no run directory, or a file in it is damaged.
     """
-    config_file = folder / "config.yaml"
+    config_file = folder / CONFIG_FILE
     if not config_file.is_file():
         raise ConfigurationError(
-            f"{folder}: is no run directory, for it has no config.yaml. Give a directory that train.py made, "
-            "such as runs/quickstart."
+            f"{folder}: is no run directory, for it has no {CONFIG_FILE}. Give a directory that "
+            "train.py made, such as runs/quickstart."
         )
     config = _read_config(config_file)
     state_file = folder / "state.json"
@@ -114,7 +117,7 @@ def read_run(folder: Path) -> Run:
         metrics=_read_metrics(folder / METRICS_FILE),
         rounds=_read_rounds(folder / "rounds.json"),
         curves=logged_curves(folder) if any(folder.glob(LOG_FILES)) else {},
-        scores=read_scores(folder / "scores.csv"),
+        scores=read_scores(folder / SCORES_FILE),
     )
 
 

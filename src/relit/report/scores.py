@@ -1,4 +1,4 @@
-"""``scores.csv``: figures of single photographs."""
+"""``scores.csv`` read back: figures of single photographs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from relit.errors import ConfigurationError
 
-_NO_FIGURE = ("name", "label")
+_NO_FIGURE = ("name", "label", "protocol")
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,16 @@ class ImageScore:
     """One photograph.
 
     Attributes:
-        name: of its file.
         label: what is wrong with it, such as ``under``; may be empty.
-        figures: by metric; without those that are not there or not finite.
+        figures: by kind of picture and metric; without those that are not there or not finite.
     """
 
-    name: str
     label: str
-    figures: Mapping[str, float]
+    figures: Mapping[tuple[str, str], float]
 
 
 def read_scores(file: Path) -> list[ImageScore]:
-    """Read a table with the columns ``name``, ``label`` and one for each metric; empty if there is none.
+    """Read what :func:`relit.run_scores.write_scores` wrote; empty where there is no such file.
 
     Raises:
         ConfigurationError: a figure is no number, the column ``name`` is missing, or it is no CSV.
@@ -40,21 +38,25 @@ def read_scores(file: Path) -> list[ImageScore]:
         with file.open(newline="", encoding="utf-8") as opened:
             table = csv.DictReader(opened)
             if "name" not in (table.fieldnames or ()):
-                raise ConfigurationError(f"{file}: has no column 'name'; expected name,label,psnr,ssim,...")
+                raise ConfigurationError(
+                    f"{file}: has no column 'name'. Give the command that trained the run again: it measures "
+                    "anew. Or remove the file, and the report goes without."
+                )
             return [_score(row, f"{file}, line {table.line_num}") for row in table]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigurationError(f"{file}: can't be read as CSV: {error}") from error
 
 
 def _score(row: Mapping[str, str | None], place: str) -> ImageScore:
-    figures: dict[str, float] = {}
-    for metric, text in row.items():
-        if metric in _NO_FIGURE or not text:
+    figures: dict[tuple[str, str], float] = {}
+    for column, text in row.items():
+        if column in _NO_FIGURE or not text:
             continue
         try:
             value = float(text)
         except (ValueError, TypeError) as error:
-            raise ConfigurationError(f"{place}: {metric} is {text!r}, not a number.") from error
+            raise ConfigurationError(f"{place}: {column} is {text!r}, not a number.") from error
         if math.isfinite(value):
-            figures[metric] = value
-    return ImageScore(row["name"] or "", row.get("label") or "", figures)
+            kind, _, metric = column.rpartition("_")
+            figures[kind, metric] = value
+    return ImageScore(row.get("label") or "", figures)
