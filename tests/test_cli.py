@@ -70,7 +70,7 @@ def test_help_answers_without_torch(command: list[str]) -> None:
         ["enhance", "a.png", "-o", "out"],
         ["enhance", "-o", "out", "--weights", "w.safetensors"],
         ["enhance", "a.png", "-o", "out", "--weights", "w.safetensors", "--device", "tpu"],
-        ["evaluate", "--pred", "out"],
+        ["evaluate", "--gt", "out"],
     ],
     ids=str,
 )
