@@ -32,7 +32,7 @@ from relit.keyed import keyed_generator
 COMMON: dict[str, Any] = {"crop": 6, "test_size": None, "batch_size": 3, "seed": 5}
 
 
-def photo(name: str, height: int = 10, width: int = 14) -> Tensor:
+def photo(name: str, height: int = 12, width: int = 14) -> Tensor:
     return torch.randint(0, 200, (3, height, width), dtype=torch.uint8, generator=keyed_generator(name))
 
 
@@ -66,7 +66,7 @@ def test_every_pair_is_seen_once_an_epoch_and_elsewhere_in_the_next() -> None:
             found = [
                 (number, top, left)
                 for number in range(7)
-                for top in range(5)
+                for top in range(7)
                 for left in range(9)
                 if torch.equal(photo(str(number))[:, top : top + 6, left : left + 6], crop)
             ]
@@ -409,7 +409,7 @@ def test_a_photograph_damaged_within_stops_the_run_with_one_line_from_a_worker_t
 
 def test_long_photographs_are_reduced_before_they_are_cropped(root: Path) -> None:
     module = layout_pairs(root, long_side=7, crop=5)
-    assert module.train[0]["input"].shape == (3, 5, 7)
+    assert module.train[0]["input"].shape == (3, 6, 7)
     with pytest.raises(ConfigurationError, match=r"data\.long_side: expected at least 6, found 5"):
         layout_pairs(root, long_side=5)
 

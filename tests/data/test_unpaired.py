@@ -181,11 +181,11 @@ def test_processes_share_the_test_pairs_without_repeats() -> None:
     assert names == [["0", "3", "6"], ["1", "4"], ["2", "5"]]
 
 
-def fill(folder: Path, *names: str, width: int = 10) -> str:
+def fill(folder: Path, *names: str, width: int = 12) -> str:
     folder.mkdir()
     for index, name in enumerate(names):
         start = sum(folder.name.encode())
-        ramp = (start + torch.arange(8 * width * 3).reshape(8, width, 3) * (index + 1)) % 256
+        ramp = (start + torch.arange(12 * width * 3).reshape(12, width, 3) * (index + 1)) % 256
         Image.fromarray(ramp.to(torch.uint8).numpy()).save(folder / name)
     return str(folder)
 
@@ -203,7 +203,7 @@ def test_photographs_from_folders(tmp_path: Path) -> None:
         assert torch.equal(image, resize_photo(read_photo(path), 4))
     (pair,) = module.test_dataloader()
     assert pair["name"] == ["x"]
-    assert pair["input"].shape == pair["reference"].shape == (1, 3, 8, 10)
+    assert pair["input"].shape == pair["reference"].shape == (1, 3, 12, 12)
 
 
 def test_test_pairs_of_different_sizes_and_of_one(tmp_path: Path) -> None:
@@ -213,10 +213,10 @@ def test_test_pairs_of_different_sizes_and_of_one(tmp_path: Path) -> None:
     (Path(wide) / "b.png").rename(tmp_path / "photos" / "b.png")
     native = FolderPhotos(folder, folder, folder, **COMMON)
     native.setup()
-    assert [batch["input"].shape[-1] for batch in native.test_dataloader()] == [10, 20]
-    square = FolderPhotos(folder, folder, folder, **{**COMMON, "test_size": 12})
+    assert [batch["input"].shape[-1] for batch in native.test_dataloader()] == [12, 20]
+    square = FolderPhotos(folder, folder, folder, **{**COMMON, "test_size": 16})
     square.setup()
-    assert [tuple(batch["input"].shape) for batch in square.test_dataloader()] == [(1, 3, 12, 12)] * 2
+    assert [tuple(batch["input"].shape) for batch in square.test_dataloader()] == [(1, 3, 16, 16)] * 2
 
 
 def test_no_test_folder_no_test_pairs(tmp_path: Path) -> None:

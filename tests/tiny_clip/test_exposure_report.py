@@ -33,7 +33,7 @@ def test_each_crop_is_taken_at_every_exposure() -> None:
 
 def test_balanced_accuracy_by_hand(tmp_path: Path) -> None:
     shutil.copy(Path(str(files("relit.assets"))) / EMBEDDED_FILE, tmp_path)
-    context: Any = SimpleNamespace(run_dir=tmp_path)
+    context: Any = SimpleNamespace(run_dir=tmp_path, rank=0)
     found = results.evaluate(context)
     images, labels = results.unseen_exposures()
     for tower in VISION:
