@@ -47,7 +47,9 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return said.err
 
 
-@pytest.mark.parametrize("command", [[], ["enhance"], ["evaluate"], ["import"], ["report"]], ids=str)
+@pytest.mark.parametrize(
+    "command", [[], ["enhance"], ["evaluate"], ["export"], ["import"], ["report"]], ids=str
+)
 def test_help_answers_without_torch(command: list[str]) -> None:
     code = (
         "import sys\nfrom relit.cli import main\n"
@@ -71,6 +73,7 @@ def test_help_answers_without_torch(command: list[str]) -> None:
         ["enhance", "-o", "out", "--weights", "w.safetensors"],
         ["enhance", "a.png", "-o", "out", "--weights", "w.safetensors", "--device", "tpu"],
         ["evaluate", "--gt", "out"],
+        ["export", "-o", "model.pt2"],
     ],
     ids=str,
 )

@@ -70,7 +70,7 @@ def test_clip_lit_gives_the_same_in_tiles(node: dict[str, Any], tmp_path: Path) 
     method = load_method(tmp_path / "w.safetensors", CPU, tile=16)
     image, sides = photograph(50, 41), []
     expected = load_method(tmp_path / "w.safetensors", CPU)(image)
-    for module in method.correct.args[0].modules():  # type: ignore[attr-defined]
+    for module in method.correct.network.modules():  # type: ignore[attr-defined]
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_pre_hook(lambda _, given: sides.append(given[0].shape[2]))
     torch.testing.assert_close(method(image), expected, atol=1e-4, rtol=0)

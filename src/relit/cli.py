@@ -19,7 +19,9 @@ from relit.data.command import add_data
 from relit.enhance_command import add_enhance
 from relit.errors import ConfigurationError
 from relit.evaluate_command import add_evaluate
+from relit.export_command import add_export
 from relit.figure_command import add_figure
+from relit.output_file import check_output
 from relit.report_command import add_report
 
 Commands = argparse._SubParsersAction  # the only name argparse has for it
@@ -64,7 +66,7 @@ def _complain(options: argparse.Namespace, message: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="relit", description="Use and evaluate what Relit trained.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (add_enhance, add_evaluate, add_figure, add_report, _add_import, add_data):
+    for add in (add_enhance, add_evaluate, add_export, add_figure, add_report, _add_import, add_data):
         add(commands)
     return parser
 
@@ -92,7 +94,7 @@ def _add_import(commands: Commands) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    _check_output(options.output, options.force)
+    check_output(options.output, options.force)
     from relit.clip_lit.released import released_weights
     from relit.weights import write_weights
 
@@ -107,13 +109,3 @@ def _import(options: argparse.Namespace) -> None:
         f"{options.output}: {' and '.join(kinds)}. "
         f"Train on: python train.py experiment=clip_lit_released start={options.output} 'plan={plan}'"
     )
-
-
-def _check_output(path: Path, force: bool) -> None:
-    from relit.atomic import check_writable
-
-    if path.is_dir():
-        raise ConfigurationError(f"{path}: is a folder. Give the name of a file in it.")
-    if path.exists() and not force:
-        raise ConfigurationError(f"{path}: exists. Give another name, or --force to replace it.")
-    check_writable(path)

@@ -119,6 +119,11 @@ class FrozenClip(FrozenTower):
         return getattr(self._model, "text", self._model)
 
     @property
+    def image_network(self) -> nn.Module:
+        """The image tower alone."""
+        return self._model.visual
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Height and width that the image tower expects."""
         size = self._model.visual.image_size

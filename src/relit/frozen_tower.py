@@ -63,6 +63,11 @@ class FrozenTower(nn.Module, ABC):
         return self
 
     @property
+    def image_network(self) -> nn.Module:
+        """The network that sees images, for whoever must know its parameters."""
+        return self._model
+
+    @property
     def quick_gelu(self) -> bool:
         """Whether its activation is QuickGELU, as in OpenAI's CLIPs."""
         return any(isinstance(module, QuickGELU) for module in self._model.modules())

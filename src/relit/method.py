@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,8 @@ from hydra.errors import InstantiationException
 from torch import Tensor, nn
 
 from relit.errors import ConfigurationError
-from relit.stages import build
 from relit.targets import resolve_target
-from relit.weights import Weights, load_network_weights, read_weights
+from relit.weights import Weights, read_weights
 
 if TYPE_CHECKING:
     from relit.frozen_tower import FrozenTower
@@ -98,7 +96,7 @@ def load_method(
     check_network(metadata.get("network"), source)
     try:
         if name == "clip_lit":
-            correct = _load_enhancer(groups, metadata, source, device, tile, fast)
+            correct = _load_enhancement(groups, metadata, source, device, tile, fast)
         else:
             correct = _load_correction(groups, metadata, source, device, clip, tile)
         return Method(name, device, correct)
@@ -175,7 +173,7 @@ def _load_correction(
     return load_correction(weights, metadata, source, device, clip, rows)
 
 
-def _load_enhancer(
+def _load_enhancement(
     weights: Weights,
     metadata: Mapping[str, Any],
     source: Path,
@@ -183,16 +181,7 @@ def _load_enhancer(
     tile: int | None,
     fast: bool,
 ) -> Correct:
-    """What :func:`relit.clip_lit.network.enhance` makes of a photograph by the map of the trained network."""
-    from relit.clip_lit.fast import enhance_fast
-    from relit.clip_lit.tiled import enhance_any_size
+    """What CLIP-LIT makes of a photograph by the map of the trained network."""
+    from relit.clip_lit.enhancement import load_enhancement
 
-    if "enhancer" not in weights:
-        raise ConfigurationError(
-            f"{source}: holds no enhancer, only {', '.join(weights) or 'nothing'}. Give the "
-            "weights.safetensors of a finished run, or of relit import with the network's .pth file."
-        )
-    network = build(metadata["network"])
-    load_network_weights(network, weights["enhancer"], source)
-    network = network.to(device).eval()
-    return partial(enhance_fast, network) if fast else partial(enhance_any_size, network, side=tile)
+    return load_enhancement(weights, metadata, source, device, tile, fast)

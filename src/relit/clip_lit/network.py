@@ -49,6 +49,8 @@ class IlluminationNetwork(nn.Module):
     """Standard deviation of initial hidden weights; None: Kaiming's, for LeakyReLU."""
     output_std: ClassVar[float]
     """Standard deviation of the initial weights of :attr:`output`."""
+    multiple: int = 1
+    """Sides are padded inside to multiples of this."""
 
     def __init__(self, initial_map: float | None) -> None:
         super().__init__()
@@ -181,15 +183,11 @@ class UNet(IlluminationNetwork):
             for deep, skip in zip(channels[:0:-1], channels[-2::-1], strict=True)
         )
         self.last = nn.Conv2d(channels[0], 1, 3, padding=1, padding_mode="replicate")
+        self.multiple = 2 ** (len(channels) - 1)
 
     @property
     def output(self) -> nn.Conv2d:
         return self.last
-
-    @property
-    def multiple(self) -> int:
-        """What both sides are padded to multiples of: a pixel of the coarsest level has this side."""
-        return 2 ** (len(self.encoder) - 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Photos (B, 3, H, W) in [0, 1] of any size to illumination maps (B, 1, H, W) >= 0."""

@@ -18,7 +18,8 @@ from relit.clip_restorex.complex_layers import ComplexLinear, ModReLU
 from relit.clip_restorex.frequency import from_frequency, from_packed, to_frequency, to_packed
 from relit.errors import ConfigurationError
 
-_SLOPE = 0.1
+SLOPE = 0.1
+"""Of the leaky ReLUs."""
 
 
 class Denoiser(nn.Module, ABC):
@@ -148,7 +149,7 @@ class AmplitudePhaseDenoiser(Denoiser):
         step = _constant(amplitudes[0], time)
         by_amplitude = self.amplitude(torch.cat([*(a.log() for a in amplitudes), step], dim=-1))
         by_phase = self.phase(torch.cat([*parts, step], dim=-1))
-        both = nn.functional.leaky_relu(torch.cat([by_amplitude, by_phase], dim=-1), _SLOPE)
+        both = nn.functional.leaky_relu(torch.cat([by_amplitude, by_phase], dim=-1), SLOPE)
         amplitude = self.amplitude_head(both).clamp(max=self.ceiling).exp()
         direction = torch.complex(*self.phase_head(both).chunk(2, dim=-1))
         return amplitude * direction / direction.abs().clamp(min=self.floor)
@@ -159,7 +160,7 @@ def _mlp(count: int, inputs: int, hidden: int, layers: int, outputs: int) -> nn.
     inner = [
         part
         for before, after in pairwise(sizes)
-        for part in (BatchedLinear(count, before, after), nn.LeakyReLU(_SLOPE))
+        for part in (BatchedLinear(count, before, after), nn.LeakyReLU(SLOPE))
     ]
     return nn.Sequential(*inner, BatchedLinear(count, hidden, outputs))
 
