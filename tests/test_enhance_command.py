@@ -106,7 +106,7 @@ def test_a_clip_that_came_from_a_file_is_named_by_the_caller_and_run_as_in_train
     clip = load_clip("tiny-ViT", str(elsewhere), antialias=False)
     network = write_restorex(WEIGHTS, clip={"prior": clip.described()})
     photo = photograph("a.png", 160, 200)
-    assert "relit enhance --clip FILE" in "".join(refused(capsys, photo, "-o", "out"))
+    assert "name it with --clip FILE" in "".join(refused(capsys, photo, "-o", "out"))
     assert run(photo, "-o", "out", "--clip", elsewhere) == 0
     image = read_photo(photo)[None] / 255
     with torch.no_grad():

@@ -123,5 +123,5 @@ def _named_clip(metadata: Mapping[str, Any], source: str | Path, file: Path | No
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{source}: its priors come from the CLIP {named['model']} ({named['source']}), which can't be "
-            f"loaded here. Where its weights are in a file, name it: relit enhance --clip FILE.\n{error}"
+            f"loaded here. Where its weights are in a file, name it with --clip FILE.\n{error}"
         ) from error
