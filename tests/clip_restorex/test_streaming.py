@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from relit.clip_restorex import feature_maps
 from relit.clip_restorex.restormer import Restormer
 from relit.clip_restorex.streaming import streamed, strips
+from relit.errors import ConfigurationError
 
 SMALL: dict[str, Any] = {"dim": 8, "blocks": (2, 1, 1, 2), "refinement": 2, "heads": (1, 2, 4, 2)}
 PRIOR = 3
@@ -173,3 +177,30 @@ def test_what_the_network_refuses_is_refused_here_too() -> None:
         for way in (whole, streamed):
             with pytest.raises(ValueError, match=message):
                 way(network, images, given)
+
+
+def test_maps_in_files_give_the_same_and_leave_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    network, images, priors = built(), pictures(32, 16, count=2), drawn(2, 4, PRIOR)
+    expected = streamed(network, images, priors, rows=5)
+    monkeypatch.setattr(feature_maps, "IN_MEMORY", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    torch.testing.assert_close(streamed(network, images, priors, rows=5), expected, atol=0, rtol=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_map_above_the_limit_is_no_memory_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    like = torch.zeros(1, 3, 8, 8)
+    monkeypatch.setattr(feature_maps, "IN_MEMORY", 3 * 16 * 16 * 4)
+    assert not feature_maps.feature_map(like, 3, 16, 16).is_shared()
+    larger = feature_maps.feature_map(like, 3, 16, 17)
+    assert larger.is_shared()
+    assert larger.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_no_room_for_maps_is_told_with_the_folder_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_maps, "IN_MEMORY", 0)
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(ConfigurationError, match=r"/nowhere: .*TMPDIR.*--max-pixels"):
+        feature_maps.feature_map(torch.zeros(1, 3, 8, 8), 3, 8, 8)

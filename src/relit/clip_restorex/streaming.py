@@ -1,8 +1,8 @@
 """A Restormer over large photographs: the same result, computed in strips of rows.
 
-Only the feature maps of the four levels are kept, and blocks change them in place. A level's map on the way
-down serves as the decoder's on the way up. What a layer needs besides, many times its map, exists for one
-strip at a time.
+Only the feature maps of the four levels are kept, large ones in files, and blocks change them in place. A
+level's map on the way down serves as the decoder's on the way up. What a layer needs besides, many times its
+map, exists for one strip at a time.
 
 Strips are exact. A 3x3 convolution looks one row beyond a strip, so each carries the row above and the row
 below; what is computed for these is dropped, and only the photograph's own border is padded with zeros. MDTA
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from relit.clip_restorex.feature_maps import feature_map
 from relit.clip_restorex.restormer import Downsample, Restormer, Upsample, padded
 from relit.clip_restorex.restormer_blocks import AttentionStatistics, ChannelAttention, TransformerBlock
 
@@ -71,7 +72,7 @@ def streamed(restormer: Restormer, images: Tensor, priors: Tensor | None = None,
     first, second, third, fourth = restormer.by_level(images, priors)
     embedding = restormer.patch_embed.proj
     # decoder level 1 reads what comes from below and the skip connection as one map: no third copy joins them
-    x = _empty(images, 2 * embedding.out_channels, *images.shape[2:])
+    x = feature_map(images, 2 * embedding.out_channels, *images.shape[2:])
     from_below, one = x.chunk(2, dim=1)
     _write(_convolved(images, rows, embedding), one)
     _through(restormer.encoder_level1, one, first, rows)
@@ -179,7 +180,7 @@ def _convolved(
 def _halved(layer: Downsample, x: Tensor, rows: int) -> Tensor:
     """(B, C, H, W) to (B, 2C, H/2, W/2)."""
     _, channels, height, width = x.shape
-    out = _empty(x, 2 * channels, height // 2, width // 2)
+    out = feature_map(x, 2 * channels, height // 2, width // 2)
     _write(_convolved(x, 2 * rows, *layer.body), out)
     return out
 
@@ -193,8 +194,3 @@ def _join(layer: Upsample, narrow: nn.Module, x: Tensor, skip: Tensor, rows: int
 def _write(placed: Iterable[tuple[slice, Tensor]], into: Tensor) -> None:
     for place, strip in placed:
         into[:, :, place] = strip
-
-
-def _empty(like: Tensor, channels: int, height: int, width: int) -> Tensor:
-    shape = (len(like), channels, height, width)
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
