@@ -147,3 +147,39 @@ def test_bad_files_are_named_with_a_remedy_and_the_others_are_done(
     ]
     assert write("long.png", format_name="webp") == 1
     assert "16,383 pixels along a side; give another --format" in capsys.readouterr().err
+
+
+def test_a_batch_holds_neighbours_of_the_same_size_and_changes_no_result() -> None:
+    sizes = [(6, 7), (6, 7), (6, 7), (7, 6), (6, 7), (6, 7)]
+    names = [f"{number}.png" for number in range(len(sizes))]
+    for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
+        Image.fromarray(levels((*size, 3), np.uint8, number)).save(name)
+    seen = []
+
+    def correct(images: Tensor) -> Tensor:
+        seen.append(tuple(images.shape))
+        return brighter(images)
+
+    assert write(*names, correct=correct, settings=Settings(batch=2)) == 0
+    assert seen == [(2, 3, 6, 7), (1, 3, 6, 7), (1, 3, 7, 6), (2, 3, 6, 7)]
+    at_once = [stored_pixels(OUT / name) for name in names]
+    for name, found in zip(names, at_once, strict=True):
+        expected = np.sqrt(stored_pixels(Path(name)) / 255) * 255
+        assert np.abs(found - expected).max() < 0.51
+
+
+def test_a_batch_that_memory_is_too_short_for_is_done_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for number, name in enumerate(("a.png", "b.png", "white.png")):
+        Image.fromarray(levels((6, 7, 3), np.uint8, number)).save(name)
+    Image.new("RGB", (7, 6), "white").save("white.png")
+
+    def correct(images: Tensor) -> Tensor:
+        if len(images) > 1 or images.min() == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return brighter(images)
+
+    assert write("a.png", "b.png", "white.png", correct=correct, settings=Settings(batch=3)) == 1
+    assert sorted(path.name for path in OUT.iterdir()) == ["a.png", "b.png"]
+    assert capsys.readouterr().err.startswith(
+        "relit enhance: left out: white.png: does not fit into the memory"
+    )

@@ -238,3 +238,34 @@ def test_interpolations_that_would_become_other_nodes_are_refused(tmp_path: Path
     write_restorex(path, network=hidden)
     assert "no network of Relit" in refusal(path)
     assert not made.exists()
+
+
+# --- Both ---
+
+WRITERS = {
+    "clip_lit": lambda path: write_enhancer(path, ENHANCERS["ResidualPPM"]),
+    "clip_restorex": write_restorex,
+}
+
+
+@pytest.mark.parametrize("tile", [None, 24])
+@pytest.mark.parametrize("name", WRITERS)
+def test_results_of_half_precision_are_close_and_complete(
+    name: str, tile: int | None, tmp_path: Path
+) -> None:
+    WRITERS[name](tmp_path / "w.safetensors")
+    image = photograph(40, 56)
+    expected = load_method(tmp_path / "w.safetensors", CPU, tile=tile)(image)
+    found = load_method(tmp_path / "w.safetensors", CPU, tile=tile, precision="bf16")(image)
+    assert found.dtype == torch.float32
+    assert 1e-5 < (found - expected).abs().max() < 0.02
+    assert abs((found - expected).mean()) < 2e-3  # rounded, not darkened or brightened
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_photographs_at_once_have_the_results_that_each_has_alone(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / "w.safetensors")
+    method = load_method(tmp_path / "w.safetensors", CPU)
+    images = torch.cat([photograph(19, 26), 0.2 * photograph(19, 26).flip(3)])
+    alone = torch.cat([method(image[None]) for image in images])
+    torch.testing.assert_close(method(images), alone, atol=1e-5, rtol=0)

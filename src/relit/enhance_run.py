@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,27 +33,21 @@ class Settings:
         strength: 0 leaves a photograph as it is, 1 is the method's result; linear between them.
         quality: 1 to 100, of JPEG and WebP files.
         max_pixels: photographs of more are left out.
+        batch: photographs at once, where they follow each other and have the same size.
     """
 
     strength: float = 1.0
     quality: int = QUALITY
     max_pixels: int = MAX_PIXELS
+    batch: int = 1
 
 
-@dataclass
-class _Reports:
-    """Lines beside the progress bar; what a format can't hold is said once."""
+class _Read(NamedTuple):
+    """A photograph that was read, its colours (1, 3, H, W), and what becomes of it."""
 
-    told: set[tuple[str, str]] = field(default_factory=set)
-
-    def tell(self, line: str) -> None:
-        tqdm.write(f"relit enhance: {line}", file=sys.stderr)
-
-    def tell_losses(self, photo: Path, name: str, lost: Sequence[str]) -> None:
-        for words in lost:
-            if (name, words) not in self.told:
-                self.told.add((name, words))
-                self.tell(f"{photo}: {FORMATS[name].title} holds {words}: lost in this result and any other")
+    planned: Planned
+    photo: Photograph
+    colours: Tensor
 
 
 def write_results(method: Method, planned: Sequence[Planned], settings: Settings | None = None) -> int:
@@ -60,52 +56,117 @@ def write_results(method: Method, planned: Sequence[Planned], settings: Settings
     Returns:
         How many photographs were left out.
     """
-    settings = settings or Settings()
-    reports = _Reports()
-    left_out = 0
+    run = _Run(method, settings or Settings())
     bar = tqdm(planned, "enhancing", unit=" photos", file=sys.stderr, disable=not sys.stderr.isatty())
-    for one in bar:
+    for group in _of_same_size(run.read(bar), run.settings.batch):
+        run.enhance(group)
+    return run.left_out
+
+
+def _of_same_size(photos: Iterable[_Read], most: int) -> Iterator[list[_Read]]:
+    """Those that follow each other and have the same size, at most so many together."""
+    group: list[_Read] = []
+    for one in photos:
+        if group and (len(group) == most or group[0].colours.shape != one.colours.shape):
+            yield group
+            group = []
+        group.append(one)
+    if group:
+        yield group
+
+
+@dataclass
+class _Run:
+    """What photographs go through, and the lines about them beside the progress bar."""
+
+    method: Method
+    settings: Settings
+    left_out: int = 0
+    told: set[tuple[str, str]] = field(default_factory=set)
+
+    def read(self, planned: Iterable[Planned]) -> Iterator[_Read]:
+        """Those that can be read."""
+        for one in planned:
+            found = None
+            with self._or_left_out(one):
+                photo = read_photograph(one.photo, self.settings.max_pixels)
+                for remark in photo.remarks:
+                    self._tell(f"{one.photo}: {remark}")
+                found = _Read(one, photo, srgb_of(photo))
+            if found is not None:
+                yield found
+
+    def enhance(self, group: Sequence[_Read]) -> None:
+        """Enhance photographs of one size at once, or one by one where memory is too short for that."""
+        results = self._results(group)
+        if results is not None:
+            for one, result in zip(group, results.split(1), strict=True):
+                with self._or_left_out(one.planned):
+                    self._write(one, result)
+        elif len(group) > 1:
+            for one in group:
+                self.enhance([one])
+        else:
+            self._leave_out(group[0].planned, self._no_memory)
+
+    def _results(self, group: Sequence[_Read]) -> Tensor | None:
+        """(B, 3, H, W), or None where memory is too short."""
         try:
-            _write_result(method, one, settings, reports)
-        except UnreadablePhoto as error:
-            reason = error.reason
-        except TooLarge as error:
-            reason = f"{error}; give another --format"
+            return enhanced(self.method, torch.cat([one.colours for one in group]), self.settings.strength)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            reason = f"does not fit into the memory of {method.device}; reduce it, or use --device cpu"
-        else:
-            continue
-        left_out += 1
-        reports.tell(f"left out: {one.photo}: {reason}")
-    return left_out
+        return None
 
+    def _write(self, one: _Read, after: Tensor) -> None:
+        planned, result = one.planned, with_srgb(one.photo, after)
+        self._tell_losses(planned.photo, planned.format, losses(result, planned.format))
+        content = encoded(result, planned.format, self.settings.quality)
+        if planned.comparison is not None:
+            both = _side_by_side(one.colours, after)
+            atomic_write(planned.comparison, encoded(both, planned.format, self.settings.quality))
+        atomic_write(planned.result, content)
 
-def _write_result(method: Method, one: Planned, settings: Settings, reports: _Reports) -> None:
-    photo = read_photograph(one.photo, settings.max_pixels)
-    for remark in photo.remarks:
-        reports.tell(f"{one.photo}: {remark}")
-    before = srgb_of(photo)
-    after = enhanced(method, before, settings.strength)
-    result = with_srgb(photo, after)
-    reports.tell_losses(one.photo, one.format, losses(result, one.format))
-    content = encoded(result, one.format, settings.quality)
-    if one.comparison is not None:
-        both = _side_by_side(before, after)
-        atomic_write(one.comparison, encoded(both, one.format, settings.quality))
-    atomic_write(one.result, content)
+    @contextmanager
+    def _or_left_out(self, one: Planned) -> Iterator[None]:
+        """A photograph that can't be read or written is left out."""
+        try:
+            yield
+        except UnreadablePhoto as error:
+            self._leave_out(one, error.reason)
+        except TooLarge as error:
+            self._leave_out(one, f"{error}; give another --format")
+        except MemoryError:
+            self._leave_out(one, self._no_memory)
+
+    @property
+    def _no_memory(self) -> str:
+        return f"does not fit into the memory of {self.method.device}; reduce it, or use --device cpu"
+
+    def _leave_out(self, one: Planned, reason: str) -> None:
+        self.left_out += 1
+        self._tell(f"left out: {one.photo}: {reason}")
+
+    def _tell(self, line: str) -> None:
+        tqdm.write(f"relit enhance: {line}", file=sys.stderr)
+
+    def _tell_losses(self, photo: Path, name: str, lost: Sequence[str]) -> None:
+        """What a format can't hold is said once."""
+        for words in lost:
+            if (name, words) not in self.told:
+                self.told.add((name, words))
+                self._tell(f"{photo}: {FORMATS[name].title} holds {words}: lost in this result and any other")
 
 
 def enhanced(method: Method, colours: Tensor, strength: float = 1.0) -> Tensor:
-    """The result of a method, blended with the colours it was made from.
+    """The results of a method, blended with the colours they were made from.
 
     The method sees colours clipped to sRGB; by how much they were outside of it is added again.
 
     Args:
-        method: turns a photograph into its result.
-        colours: sRGB, shape (1, 3, H, W), nominally in [0, 1].
-        strength: share of the result.
+        method: turns photographs into their results.
+        colours: sRGB, shape (B, 3, H, W), nominally in [0, 1].
+        strength: share of the results.
     """
     seen = colours.clamp(0, 1)
     return torch.lerp(seen, method(seen), strength) + (colours - seen)

@@ -24,25 +24,32 @@ METHODS = ("clip_lit", "clip_restorex")
 
 Correct = Callable[[Tensor], Tensor]
 
+PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+"""What networks may be computed in, by the names that commands give them."""
+
 
 @dataclass(frozen=True)
 class Method:
-    """Turns one photograph after the other into its result.
+    """Turns photographs of one size into their results.
 
     Attributes:
         name: of the method, one of :data:`METHODS`.
         device: where it computes.
         correct: the function itself, on that device.
+        precision: of convolutions and products of matrices; what would suffer from less stays in float32.
     """
 
     name: str
     device: torch.device
     correct: Correct
+    precision: torch.dtype = torch.float32
 
     @torch.no_grad()
-    def __call__(self, image: Tensor) -> Tensor:
-        """The result, (1, 3, H, W) in [0, 1] on the CPU, of a photograph of the same shape and range."""
-        return self.correct(image.to(self.device)).clamp_(0, 1).cpu()
+    def __call__(self, images: Tensor) -> Tensor:
+        """The results, (B, 3, H, W) in [0, 1] on the CPU, of photographs of the same shape and range."""
+        reduced = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision if reduced else None, enabled=reduced):
+            return self.correct(images.to(self.device)).float().clamp_(0, 1).cpu()
 
 
 def load_method(
@@ -52,6 +59,7 @@ def load_method(
     *,
     tile: int | None = None,
     fast: bool = False,
+    precision: str = "32",
 ) -> Method:
     """The method that a weight file holds, ready for use.
 
@@ -64,6 +72,7 @@ def load_method(
         tile: pixels that large photographs are computed in: the side of CLIP-LIT's tiles, the rows of
             CLIP-RestoreX's strips. The result is the same up to rounding. None chooses.
         fast: CLIP-LIT's map from a reduced photograph, close to the exact one in a fraction of the time.
+        precision: one of :data:`PRECISIONS`.
 
     Raises:
         ConfigurationError: the file can't be read, holds no finished method, or names what is not Relit's; or
@@ -99,7 +108,7 @@ def load_method(
             correct = _load_enhancement(groups, metadata, source, device, tile, fast)
         else:
             correct = _load_correction(groups, metadata, source, device, clip, tile)
-        return Method(name, device, correct)
+        return Method(name, device, correct, PRECISIONS[precision])
     except (InstantiationException, AttributeError, KeyError, TypeError) as error:
         # a keyword that was renamed since, or metadata that was written by hand
         reason = str(error).splitlines()[-1] if isinstance(error, InstantiationException) else repr(error)
