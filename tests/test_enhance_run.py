@@ -149,6 +149,28 @@ def test_bad_files_are_named_with_a_remedy_and_the_others_are_done(
     assert "16,383 pixels along a side; give another --format" in capsys.readouterr().err
 
 
+def test_what_can_not_be_written_or_is_no_result_costs_no_other_photograph(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dark, bright = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 200, np.uint8)
+    names = ("a.png", f"{'n' * 250}.png", "z.png")
+    for name, levels_ in zip(names, (bright, bright, dark), strict=True):
+        Image.fromarray(levels_).save(name)
+    # the comparison's name is longer than the system takes; black becomes 0 / 0
+    assert write(*names, correct=lambda image: image / image * 0.5, compare=True) == 2
+    assert sorted(path.name for path in OUT.iterdir()) == ["a-compare.png", "a.png"]
+    said = capsys.readouterr().err
+    assert "File name too long" in said
+    assert "z.png: the result is not finite" in said
+
+
+def test_an_absurd_resolution_is_not_kept() -> None:
+    Image.fromarray(levels((4, 5, 3), np.uint8)).save("a.tif", dpi=(2e8, 2e8))
+    assert write("a.tif", format_name="png") == 0
+    with Image.open(OUT / "a.png") as image:
+        assert "dpi" not in image.info
+
+
 def test_a_batch_holds_neighbours_of_the_same_size_and_changes_no_result() -> None:
     sizes = [(6, 7), (6, 7), (6, 7), (7, 6), (6, 7), (6, 7)]
     names = [f"{number}.png" for number in range(len(sizes))]

@@ -143,8 +143,10 @@ def _check_numbers(options: argparse.Namespace) -> None:
 
 def _write(options: argparse.Namespace, planned: list[Planned]) -> int:
     from relit.enhance_run import Settings, write_results
+    from relit.memory import keep_large_allocations
     from relit.method import load_method
 
+    keep_large_allocations()
     given = {name: getattr(options, name) for name in ("strength", "quality", "max_pixels", "batch")}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     method = load_method(

@@ -12,6 +12,9 @@ from relit.data.few import few
 from relit.errors import ConfigurationError
 from relit.photo_file.formats import format_of, named_for
 
+COMPARISON = "-compare"
+"""Behind the name of a result: the photograph beside it."""
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -60,7 +63,7 @@ def plan_results(
     for base, photo in _found(named, output):
         kind = format_of(photo) if format_name == "same" else format_name
         result = named_for(output / photo.relative_to(base), kind)
-        comparison = result.with_name(f"{result.stem}-compare{result.suffix}") if compare else None
+        comparison = result.with_name(f"{result.stem}{COMPARISON}{result.suffix}") if compare else None
         one = Planned(photo, result, kind, comparison)
         for file in one.written:
             # some disks take names that differ in case for the same

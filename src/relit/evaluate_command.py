@@ -67,7 +67,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     _check_references(options.gt, metrics, protocol)
     from relit.comparison import compare
     from relit.comparison_report import table
+    from relit.data.photo_tree import photos_below
 
+    for folder in folders.values():
+        photos_below(folder)  # a mistyped one is told before weights of metrics are fetched
     measurement = _measurement(protocol, metrics)
     references = options.gt if measurement.needs_references else None
     found = compare(folders, references, measurement, progress=sys.stderr.isatty())

@@ -51,4 +51,4 @@ def as_text(metric: str, value: float | None) -> str:
     """A figure as it is read; :data:`NOTHING` where there is none."""
     if value is None:
         return NOTHING
-    return f"{value:.{measure(metric).digits}f}" if math.isfinite(value) else "∞"
+    return "∞" if math.isinf(value) else f"{value:.{measure(metric).digits}f}"

@@ -32,7 +32,7 @@ def write_page(folders: Sequence[Path], output: Path) -> None:
     Raises:
         ConfigurationError: a folder is no run directory, or a file in it is damaged.
     """
-    atomic_write(output, page([read_run(folder) for folder in folders]).encode())
+    atomic_write(output, page([read_run(folder) for folder in folders]).encode(errors="backslashreplace"))
 
 
 def page(runs: Sequence[Run]) -> str:
