@@ -119,13 +119,22 @@ def test_what_a_format_cannot_hold_is_said_once(capsys: pytest.CaptureFixture[st
 
 def test_what_was_left_of_a_file_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = (Image.fromarray(levels((4, 5, 3), np.uint8, seed)) for seed in (0, 1))
-    first.save("a.webp", save_all=True, append_images=[second])
-    assert write("a.webp") == 0
-    assert capsys.readouterr().err == (
-        "relit enhance: a.webp: holds 2 pictures, of which the first is enhanced\n"
+    first.save("a.tif", save_all=True, append_images=[second])
+    assert write("a.tif") == 0
+    assert (
+        capsys.readouterr().err == "relit enhance: a.tif: holds 2 pictures, of which the first is enhanced\n"
     )
-    with Image.open(OUT / "a.webp") as image:
+    with Image.open(OUT / "a.tif") as image:
         assert image.n_frames == 1
+
+
+@pytest.mark.parametrize("extension", ["webp", "png"])
+def test_an_animation_is_left_out(extension: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (Image.fromarray(levels((4, 5, 3), np.uint8, seed)) for seed in (0, 1))
+    first.save(f"a.{extension}", save_all=True, append_images=[second])
+    assert write(f"a.{extension}") == 1
+    assert "an animation of 2 pictures" in capsys.readouterr().err
+    assert not OUT.exists()
 
 
 def test_bad_files_are_named_with_a_remedy_and_the_others_are_done(

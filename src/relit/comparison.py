@@ -156,7 +156,8 @@ def compare(
     }
     first, *others = (cases.found for cases in paired.values())
     common = [key for key in first if all(key in other for other in others)]
-    keys, notes = common, []
+    keys = common
+    notes: list[str] = []
     if protocol.copies_once:
         keys, notes = _without_copies(common, [cases.found for cases in paired.values()])
     read = _reader(protocol)
@@ -188,7 +189,8 @@ def _without_copies(
 
     What is a copy for one method is one for all: they are compared on the same photographs.
     """
-    kept, notes = set(keys), []
+    kept = set(keys)
+    notes: list[str] = []
     for cases in methods:
         rows = [Row(cases[key].result, _only(cases[key]), "test", "", key) for key in keys]
         with warnings.catch_warnings(record=True) as said:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,6 +123,7 @@ def _enhance(options: argparse.Namespace) -> int:
     if options.quality is not None and not any(FORMATS[one.format].lossy for one in planned):
         raise ConfigurationError("--quality: no result is a JPEG or WebP file. Leave it out.")
     to_do = without_existing(planned, options.resume, options.force)
+    _tell_others(options.photos)
     left_out = _write(options, to_do) if to_do else 0
     done, skipped = len(to_do) - left_out, len(planned) - len(to_do)
     said = f"{options.output}: {done:,} photograph{'' if done == 1 else 's'} enhanced"
@@ -128,6 +131,17 @@ def _enhance(options: argparse.Namespace) -> int:
     said += f", {left_out:,} left out" if left_out else ""
     print(said)
     return 1 if left_out else 0
+
+
+def _tell_others(named: Sequence[Path]) -> None:
+    """Name photographs in folders that no run will enhance."""
+    from relit.data.photo_tree import others_below
+
+    for folder in (name for name in named if name.is_dir()):
+        kinds = [f"{count:,} {kind}" for kind, count in others_below(folder).items()]
+        if kinds:
+            said = f"{folder}: {', '.join(kinds)} not read; convert them to JPEG, PNG or TIFF first"
+            print(f"relit enhance: {said}", file=sys.stderr)
 
 
 def _check_numbers(options: argparse.Namespace) -> None:

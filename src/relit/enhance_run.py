@@ -146,7 +146,7 @@ class _Run:
         try:
             yield
         except UnreadablePhoto as error:
-            self._leave_out(one, error.reason)
+            self._leave_out(one, error.reason or str(error))
         except TooLarge as error:
             self._leave_out(one, f"{error}; give another --format")
         except MemoryError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from relit.errors import ConfigurationError
 from relit.metrics import image_psnr, image_ssim, round_to_8_bits
 from relit.perceptual import Unavailable, load_lpips, load_musiq
 from relit.protocols import REFERENCED, Protocol
@@ -42,6 +43,19 @@ COLUMNS = {
     "musiq": Column("MUSIQ", 2, max),
 }
 """Every metric there is."""
+
+
+def measurement_of_run(protocol: Protocol, also: Sequence[str], device: torch.device) -> Measurement:
+    """PSNR, SSIM, and what a run's configuration wants ``also``.
+
+    Raises:
+        ConfigurationError: there is no such metric.
+    """
+    if unknown := [name for name in also if name not in COLUMNS]:
+        raise ConfigurationError(
+            f"finish: also={list(also)}: no metric {unknown[0]!r}. There are {', '.join(COLUMNS)}."
+        )
+    return Measurement(protocol, list(dict.fromkeys(["psnr", "ssim", *also])), device)
 
 
 class Measurement:
@@ -82,13 +96,14 @@ class Measurement:
 
         Args:
             result: (1, 3, H, W) in [0, 1], of the size that the protocol wants.
-            reference: alike; None where no metric needs one.
+            reference: alike; None measures only what needs none.
 
         Raises:
             ValueError: the image is too small for a metric, or has a single level where that has no figure.
         """
         pictures = [None if image is None else image.to(self.device) for image in (result, reference)]
-        return {name: measure(*pictures) for name, measure in self._measures.items()}  # type: ignore[arg-type]
+        wanted = [name for name in self._measures if reference is not None or name not in REFERENCED]
+        return {name: self._measures[name](*pictures) for name in wanted}  # type: ignore[arg-type]
 
     def _load(self, name: str) -> Callable[..., float]:
         if name == "psnr":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +16,7 @@ from relit.clip_restorex.labelled_scores import MEASURED, as_text, by_label
 from relit.clip_restorex.model import RestoreX
 from relit.data.photo import write_png
 from relit.grids import before_after
-from relit.measurement import Measurement
+from relit.measurement import measurement_of_run
 from relit.metrics_file import write_metrics
 from relit.protocols import RGB8
 from relit.run_scores import Scored, compared, score_all, write_scores
@@ -61,7 +61,12 @@ def save_weights(context: RunContext) -> None:
     log.info("Weights: %s", context.run_dir / WEIGHTS_FILE)
 
 
-def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True) -> dict[str, float]:
+def evaluate(
+    context: RunContext,
+    samples: int,
+    by_reference_priors: bool = True,
+    also: Sequence[str] = (),
+) -> dict[str, float]:
     """Correct the test photographs, or those held out for validation, and report the figures.
 
     The ranks share the photographs. Writes ``metrics.json``, the figures of each photograph to
@@ -73,6 +78,8 @@ def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True
         context: the finished run.
         samples: how many photographs, spread over all of them, are shown.
         by_reference_priors: whether those figures are wanted, for twice the time.
+        also: metrics besides PSNR and SSIM: ``lpips``, ``musiq``; one without weights is named in
+            ``metrics.json`` as ``unavailable``.
 
     Returns:
         ``psnr`` and ``ssim`` of the results, ``input_psnr``, ``input_ssim``, and those of each label, such as
@@ -89,7 +96,7 @@ def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True
         return {}
     shown = spread(samples, len(pairs))
     protocol = photos.protocol if data == "test" else RGB8
-    measurement = Measurement(protocol, ("psnr", "ssim"), context.device)
+    measurement = measurement_of_run(protocol, also, context.device)
     correct = _corrector(context, by_reference_priors)
 
     def measure(index: int) -> Scored:
@@ -110,6 +117,7 @@ def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True
         "steps": context.steps,
         "data": data,
         "images": len(scores),
+        **({"unavailable": measurement.unavailable} if measurement.unavailable else {}),
         **by_label(scores),
     }
     if context.rank == 0:
