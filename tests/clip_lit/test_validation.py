@@ -359,8 +359,8 @@ def test_a_moving_average_of_the_enhancer_is_handed_over(tmp_path: Path) -> None
 
 def test_a_dead_start_is_drawn_anew(tmp_path: Path) -> None:
     """A network that gives white everywhere has less than 8 dB, and no gradient to leave by."""
-    dead = ["network.initial_map=-1", "plan=[self_reconstruction]", "stage.self_reconstruction.steps=10"]
-    rule = "stage.self_reconstruction.restart={below: 8, after: 7, at_most: 0}"
+    dead = ["network.initial_map=-1", "plan=[self_reconstruction]", "stage.self_reconstruction.steps=40"]
+    rule = "stage.self_reconstruction.restart={below: 8, after: 29, at_most: 0}"
     with pytest.raises(ConfigurationError, match=r"network\.initial_map=1"):
         trained(tmp_path / "dead", *dead, rule)
 
