@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-IN_MEMORY = 2**30
+IN_MEMORY = 2**28
 """Bytes of a map on the CPU above which it lies in a file; that at full size takes 384 a pixel."""
 
 
