@@ -117,11 +117,11 @@ def photographs_to_judge(context: RunContext, at_least: int) -> ToJudge:
         return ToJudge("validation", names, lambda index: _pictures(held_out[index], context.device))
     backlit = photos.backlit
     # one at least, or there would be nothing to report
-    names = backlit.names[: max(at_least, 1)]
+    shown = list(backlit.names[: max(at_least, 1)])
     return ToJudge(
         "backlit training photographs, no references",
-        names,
-        lambda index: (names[index], {"input": bounded(backlit[index], context.device)}),
+        shown,
+        lambda index: (shown[index], {"input": bounded(backlit[index], context.device)}),
     )
 
 

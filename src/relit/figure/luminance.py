@@ -52,17 +52,16 @@ def luminance(run: Path, photos: Sequence[str] = ()) -> Figure:
         name: np.array([positive_score(judge, ladder) for ladder in ladders])
         for name, judge in (("learned prompts", learned), (wording, worded))
     }
-    height = row_heights([found[0][1]])[0]
-    figure = Figure(figsize=(WIDTH * len(LEVELS) * 0.8, height * 0.8 + 3.0), layout="constrained")
+    height = 0.8 * row_heights([found[0][1]])[0]
+    figure = Figure(figsize=(0.8 * WIDTH * len(LEVELS), height + 3.0), layout="constrained")
     tighten(figure)
-    above, below = figure.subfigures(2, 1, height_ratios=(height * 0.8, 3.0))
-    pictures = above.subplots(1, len(LEVELS))
-    for place, (panel, ev) in enumerate(zip(pictures, LEVELS, strict=True)):
-        score = by_judge["learned prompts"][0, place]
-        caption = f"{score:.2f}"
-        show(panel, ladders[0][place : place + 1], f"{ev:+.0f} EV" if ev else "0 EV", caption)
-    pictures[0].set_ylabel(found[0][0], fontsize=8, parse_math=False)
-    _curves(below.subplots(), by_judge)
+    grid = figure.add_gridspec(2, len(LEVELS), height_ratios=(height, 3.0))
+    for place, ev in enumerate(LEVELS):
+        panel = figure.add_subplot(grid[0, place])
+        score = f"{by_judge['learned prompts'][0, place]:.2f}"
+        head = f"{ev:+.0f} EV" if ev else "0 EV"
+        show(panel, ladders[0][place : place + 1], head, score, found[0][0] if place == 0 else "")
+    _curves(figure.add_subplot(grid[1, :]), by_judge)
     return figure
 
 

@@ -21,7 +21,7 @@ WIDTH = 2.3
 _LONG_SIDE = 480
 """Of a drawn picture, in pixels: what a page shows, and no more in an SVG or PDF."""
 _TALLEST = 1.4
-_CAPTION = 0.32
+_CAPTION = 0.26
 _HEAD_LETTERS = 26
 
 
@@ -111,4 +111,4 @@ def tighten(figure: Figure) -> None:
     """Leave little room between the axes."""
     engine = figure.get_layout_engine()
     assert engine is not None
-    engine.set(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.0)  # type: ignore[call-arg]
+    engine.set(w_pad=0.03, h_pad=0.05, wspace=0.0, hspace=0.0)  # type: ignore[call-arg]

@@ -72,4 +72,4 @@ def psnr_caption(picture: Tensor, reference: Tensor | None) -> str:
     """PSNR of a picture to its reference, both as 8 bits; empty where there is none."""
     if reference is None:
         return ""
-    return f"{image_psnr(picture, reference).item():.1f} dB"
+    return f"PSNR {image_psnr(picture, reference).item():.1f} dB"

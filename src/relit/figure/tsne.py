@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ def _unpaired_features(context: RunContext, clip: FrozenTower) -> tuple[Tensor, 
             f"photographs of different scenes to train on; a pattern needs at least {_LEAST} of either."
         )
     kinds = np.array([kind for kind, of in rows.items() for _ in of])
-    return torch.cat(rows[True] + rows[False]), cast("np.ndarray", kinds)
+    return torch.cat(rows[True] + rows[False]), kinds
 
 
 def neighbours_agree(features: Tensor, kinds: np.ndarray) -> float:
