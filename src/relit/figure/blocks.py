@@ -31,5 +31,5 @@ def _head(context: RunContext) -> str:
     priors = (context.cfg.get("network") or {}).get("priors") or {}
     run, of = context.run_dir.resolve().name, priors.get("blocks")
     if of:
-        return f"{run}: blocks {'-'.join(str(block) for block in of)}"
-    return f"{run}: {'priors without CLIP' if priors else 'no priors'}"
+        return f"{run}\nblocks {'-'.join(str(block) for block in of)}"
+    return f"{run}\n{'priors without CLIP' if priors else 'no priors'}"

@@ -61,9 +61,10 @@ def distance(run: Path, imagenet: str | None = None) -> Figure:
     axes = figure.subplots(1, len(towers), squeeze=False, sharey=True)[0]
     for panel, (name, tower) in zip(axes, towers.items(), strict=True):
         for place, (block, line) in enumerate(zip(BLOCKS, found[name], strict=True)):
-            panel.plot(
-                EVS, line.tolist(), marker="o", markersize=4, color=f"C{place}", label=f"block {block}"
-            )
+            # lines that lie on each other are told apart by their markers
+            style = f"C{place}-{'osD^'[place]}"
+            label = f"block {block}"
+            panel.plot(EVS, line.tolist(), style, markerfacecolor="none", markersize=8 - place, label=label)
         title = f"{tower.identity.model} ({tower.identity.source})"
         panel.set_title(title, fontsize=10, parse_math=False)
         panel.set(xlabel="exposure (EV)", xticks=EVS, ylim=(0, None))

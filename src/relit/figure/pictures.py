@@ -62,16 +62,20 @@ def show(axes: Axes, picture: Tensor | np.ndarray, head: str = "", caption: str 
     Args:
         axes: to draw on.
         picture: what.
-        head: above it.
+        head: above it; may have several lines.
         caption: below it.
         name: to its left, turned.
     """
     axes.imshow(as_array(picture) if isinstance(picture, Tensor) else picture, interpolation="antialiased")
     bare(axes)
     # names of files and phrases are no formulas
-    axes.set_title(textwrap.fill(head, _HEAD_LETTERS), fontsize=9, parse_math=False)
+    axes.set_title("\n".join(_wrapped(head)), fontsize=9, parse_math=False)
     axes.set_xlabel(caption, fontsize=8, labelpad=2, parse_math=False)
     axes.set_ylabel(shortened(name), fontsize=8, labelpad=3, parse_math=False)
+
+
+def _wrapped(head: str) -> list[str]:
+    return [part for line in head.splitlines() for part in textwrap.wrap(line, _HEAD_LETTERS)]
 
 
 def bare(axes: Axes) -> None:
@@ -96,7 +100,7 @@ def picture_grid(heads: Sequence[str], rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
 
     heights = row_heights([row.cells[0].picture for row in rows])
-    lines = max(len(textwrap.wrap(head, _HEAD_LETTERS)) for head in heads)
+    lines = max(len(_wrapped(head)) for head in heads)
     figure = Figure(figsize=(WIDTH * len(heads) + 0.3, sum(heights) + 0.2 * lines), layout="constrained")
     tighten(figure)
     axes = figure.subplots(len(rows), len(heads), squeeze=False, height_ratios=heights)

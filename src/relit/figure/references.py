@@ -33,4 +33,4 @@ def _head(context: RunContext) -> str:
     if not folders:
         return run
     names = [Path(folder).name for folder in ([folders] if isinstance(folders, str) else folders)]
-    return f"{run}: {' + '.join(names)}"
+    return f"{run}\n{' + '.join(names)}"
