@@ -230,7 +230,7 @@ class _Run:
     _sources: dict[str, LightningDataModule] = field(default_factory=dict)
 
     def train_and_finish(self) -> dict[str, float]:
-        self._clip = _build_clip(self.config.get("clip") or {})
+        self._clip = build_clips(self.config.get("clip") or {})
         if not self.config["train"]:
             return self._finish(*self._weights_to_evaluate())
         if self.strategy.is_global_zero:
@@ -424,7 +424,7 @@ def _build_logger(config: dict[str, Any], run_dir: Path, state: RunState) -> Run
     return RunLogger(factory(run_dir=run_dir, run_name=run_name, run_id=state.run_id, config=config))
 
 
-def _build_clip(nodes: Mapping[str, Any]) -> dict[str, Any]:
+def build_clips(nodes: Mapping[str, Any]) -> dict[str, Any]:
     """Instantiate each role's CLIP; roles with equal settings share one."""
     built: dict[str, Any] = {}
     roles: dict[str, Any] = {}

@@ -89,8 +89,7 @@ def evaluate(
         log.info("No figures: the plan trained no restormer.")
         return {}
     photos = cast("PairedPhotos", context.datamodule)
-    photos.setup("test")
-    data, pairs = ("test", photos.test) if photos.test is not None else ("validation", photos.validation)
+    data, pairs = pairs_to_measure(photos)
     if pairs is None or not len(pairs):
         log.info("No figures: data has neither test pairs nor data.held_out scenes to validate on.")
         return {}
@@ -100,7 +99,7 @@ def evaluate(
     correct = _corrector(context, by_reference_priors)
 
     def measure(index: int) -> Scored:
-        name, label, pictures = _pictures(pairs, index, context.device)
+        name, label, pictures = pictures_of(pairs, index, context.device)
         pictures |= correct(pictures["input"], pictures.get("reference"))
         if index in shown:
             write_png(context.run_dir / "samples" / f"{name}.png", before_after(pictures))
@@ -152,7 +151,13 @@ def _corrector(context: RunContext, by_reference_priors: bool) -> Corrected:
     return correct
 
 
-def _pictures(pairs: Pairs, index: int, device: torch.device) -> tuple[str, str, dict[str, Tensor]]:
+def pairs_to_measure(photos: PairedPhotos) -> tuple[str, Pairs | None]:
+    """``test`` and the test pairs; where there are none, ``validation`` and those held out, if any."""
+    photos.setup("test")
+    return ("test", photos.test) if photos.test is not None else ("validation", photos.validation)
+
+
+def pictures_of(pairs: Pairs, index: int, device: torch.device) -> tuple[str, str, dict[str, Tensor]]:
     """Name, label, and (1, 3, H, W) in [0, 1] of input and reference."""
     pair = pairs[index]
     pictures = {"input": pair["input"][None].to(device) / 255}
