@@ -151,7 +151,7 @@ def check_file(weights: Path, path: Path, sizes: list[tuple[int, int, int]]) -> 
     ("name", "smallest", "suffix"),
     [
         ("UNet", 3, ".onnx"),
-        ("UNet", 3, ".pt2"),
+        pytest.param("UNet", 3, ".pt2", marks=pytest.mark.slow),
         pytest.param("ResidualPPM", 2, ".onnx", marks=pytest.mark.slow),
         pytest.param("ResidualPPM", 2, ".pt2", marks=pytest.mark.slow),
     ],

@@ -196,7 +196,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
 @pytest.mark.parametrize(
     ("switch", "tolerance"),
     [
-        (["trainer.precision=bf16-mixed"], 3e-2),
+        pytest.param(["trainer.precision=bf16-mixed"], 3e-2, marks=pytest.mark.slow),
         (["+trainer.gradient_clip_val=1e6"], 0.0),
     ],
 )
@@ -357,6 +357,7 @@ def test_a_moving_average_of_the_enhancer_is_handed_over(tmp_path: Path) -> None
         torch.testing.assert_close(tensor, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_dead_start_is_drawn_anew(tmp_path: Path) -> None:
     """A network that gives white everywhere has less than 8 dB, and no gradient to leave by."""
     dead = ["network.initial_map=-1", "plan=[self_reconstruction]", "stage.self_reconstruction.steps=40"]
