@@ -214,3 +214,10 @@ def test_a_batch_that_memory_is_too_short_for_is_done_one_by_one(capsys: pytest.
     assert capsys.readouterr().err.startswith(
         "relit enhance: left out: white.png: does not fit into the memory"
     )
+
+
+def test_a_tiff_without_a_resolution_gets_none() -> None:
+    Image.fromarray(levels((4, 5, 3), np.uint8)).save("a.tif")
+    assert write("a.tif", format_name="png") == 0
+    with Image.open(OUT / "a.png") as image:
+        assert "dpi" not in image.info

@@ -189,7 +189,9 @@ def test_released_and_missing_files_are_refused_with_the_remedy(tmp_path: Path) 
     released.touch()
     assert f"relit import {released}" in refusal(released)
     assert "no such weight file" in refusal(tmp_path / "absent.safetensors")
-    assert "no such weight file" in refusal(tmp_path)
+    assert f"is a folder. Give the file in it, such as {tmp_path / 'weights.safetensors'}" in refusal(
+        tmp_path
+    )
 
 
 # --- files of strangers ---
@@ -271,6 +273,12 @@ def test_results_of_half_precision_are_close_and_complete(
     assert found.dtype == torch.float32
     assert 1e-5 < (found - expected).abs().max() < 0.02
     assert abs((found - expected).mean()) < 2e-3  # rounded, not darkened or brightened
+
+
+def test_clip_lit_takes_no_clip(tmp_path: Path) -> None:
+    write_enhancer(tmp_path / "w.safetensors", ENHANCERS["UNet"])
+    with pytest.raises(ConfigurationError, match="--clip is for CLIP-RestoreX"):
+        load_method(tmp_path / "w.safetensors", CPU, tmp_path / "clip.pt")
 
 
 def test_a_reduced_map_in_half_precision_is_upsampled_in_full(

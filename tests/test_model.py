@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,24 @@ def test_deep_grey_images_are_taken_at_their_own_range(brighter: Model, mode: st
     np.testing.assert_array_equal(np.asarray(out), expected)
     with pytest.raises(TypeError, match="uint16"):
         brighter(Image.new("I", (4, 3)))
+
+
+def test_an_image_that_exif_says_is_turned_has_an_upright_result(brighter: Model) -> None:
+    stored = pixels(HEIGHT, WIDTH, 3, top=200).astype(np.uint8)
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(file, format="png", exif=exif)
+    out = brighter(Image.open(file))
+    np.testing.assert_array_equal(np.asarray(out), brighter(np.rot90(stored, -1).copy()))
+    assert out.getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("scale", [255, 65535])
+def test_floating_point_pixels_of_another_range_are_refused(brighter: Model, scale: int) -> None:
+    with pytest.raises(ValueError, match=r"in \[0, 1\], found .*divide"):
+        brighter(np.full((4, 5, 3), scale, np.float32))
+    assert brighter(np.full((4, 5, 3), 1.2, np.float32)).shape == (4, 5, 3)  # an overshoot is clipped
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((3, 4, 5)), np.zeros(3), torch.zeros(1, 4, 4), torch.zeros(2)])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relit.command_options import add_clip, add_weights
 from relit.enhance_plan import Planned, plan_results, without_existing
 from relit.errors import ConfigurationError
 from relit.photo_file.formats import FORMATS
@@ -37,19 +38,8 @@ def add_enhance(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="DIR", help="the folder that results go to"
     )
-    parser.add_argument(
-        "--weights",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="weights.safetensors of a run's directory, or what relit import wrote",
-    )
-    parser.add_argument(
-        "--clip",
-        type=Path,
-        metavar="FILE",
-        help="the weights of the CLIP that CLIP-RestoreX's priors come from, where they can't be had by name",
-    )
+    add_weights(parser)
+    add_clip(parser)
     parser.add_argument(
         "--strength",
         type=float,
@@ -104,7 +94,11 @@ def add_enhance(commands: argparse._SubParsersAction) -> None:
 def _add_results(parser: argparse.ArgumentParser) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace results that exist")
-    existing.add_argument("--resume", action="store_true", help="skip photographs whose result exists")
+    existing.add_argument(
+        "--resume",
+        action="store_true",
+        help="skip photographs that are done",
+    )
     parser.add_argument(
         "--format",
         choices=("same", *FORMATS),
@@ -161,6 +155,8 @@ def _write(options: argparse.Namespace, planned: list[Planned]) -> int:
     from relit.method import load_method
 
     keep_large_allocations()
+    if options.precision != "32" and _device(options.device).type == "cpu":
+        print(f"relit enhance: --precision {options.precision} is slower than 32 on a CPU", file=sys.stderr)
     given = {name: getattr(options, name) for name in ("strength", "quality", "max_pixels", "batch")}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     method = load_method(

@@ -123,7 +123,7 @@ def without_existing(planned: Sequence[Planned], resume: bool, force: bool) -> l
 
     Args:
         planned: all results.
-        resume: skip photographs whose result exists.
+        resume: skip photographs of which all that is wanted exists.
         force: replace files that exist.
 
     Raises:
@@ -133,7 +133,7 @@ def without_existing(planned: Sequence[Planned], resume: bool, force: bool) -> l
     from relit.atomic import check_writable
 
     if resume:
-        planned = [one for one in planned if not os.path.lexists(one.result)]
+        planned = [one for one in planned if not all(os.path.lexists(file) for file in one.written)]
     files = [file for one in planned for file in one.written]
     exist = [str(file) for file in files if os.path.lexists(file)]
     if exist and not (force or resume):

@@ -119,12 +119,12 @@ def _methods(given: Sequence[str]) -> dict[str, Path]:
 def _metrics(given: str | None, protocol: Protocol) -> list[str]:
     if given is None:
         return list(protocol.metrics)
-    from relit.measurement import COLUMNS
+    from relit.measures import MEASURABLE
 
     names = list(dict.fromkeys(name.strip().lower() for name in given.split(",")))
-    unknown = [name for name in names if name not in COLUMNS]
+    unknown = [name for name in names if name not in MEASURABLE]
     if unknown:
-        raise ConfigurationError(f"--metrics: no metric {unknown[0]!r}. There are {', '.join(COLUMNS)}.")
+        raise ConfigurationError(f"--metrics: no metric {unknown[0]!r}. There are {', '.join(MEASURABLE)}.")
     return names
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from relit.errors import ConfigurationError
+from relit.measures import MEASURABLE
 from relit.metrics import image_psnr, image_ssim, round_to_8_bits
 from relit.perceptual import Unavailable, load_lpips, load_musiq
 from relit.protocols import REFERENCED, Protocol
@@ -17,43 +17,15 @@ Figures = dict[str, float]
 """By metric, of one image or as means over several."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """How a metric is shown.
-
-    Attributes:
-        head: its name and unit.
-        digits: behind the decimal point.
-        best: which of two figures is the better one, ``max`` or ``min``.
-    """
-
-    head: str
-    digits: int
-    best: Callable[[Sequence[float]], float]
-
-    def cell(self, value: float) -> str:
-        """The figure as text."""
-        return f"{value:.{self.digits}f}"
-
-
-COLUMNS = {
-    "psnr": Column("PSNR (dB)", 2, max),
-    "ssim": Column("SSIM", 3, max),
-    "lpips": Column("LPIPS", 3, min),
-    "musiq": Column("MUSIQ", 2, max),
-}
-"""Every metric there is."""
-
-
 def measurement_of_run(protocol: Protocol, also: Sequence[str], device: torch.device) -> Measurement:
     """PSNR, SSIM, and what a run's configuration wants ``also``.
 
     Raises:
         ConfigurationError: there is no such metric.
     """
-    if unknown := [name for name in also if name not in COLUMNS]:
+    if unknown := [name for name in also if name not in MEASURABLE]:
         raise ConfigurationError(
-            f"finish: also={list(also)}: no metric {unknown[0]!r}. There are {', '.join(COLUMNS)}."
+            f"finish: also={list(also)}: no metric {unknown[0]!r}. There are {', '.join(MEASURABLE)}."
         )
     return Measurement(protocol, list(dict.fromkeys(["psnr", "ssim", *also])), device)
 
@@ -63,7 +35,7 @@ class Measurement:
 
     Args:
         protocol: how images are prepared and compared.
-        metrics: names of :data:`COLUMNS`.
+        metrics: names of :data:`~relit.measures.MEASURABLE`.
         device: where to compute.
 
     Attributes:

@@ -36,13 +36,11 @@ from relit.plan import PlannedStage, expand_plan
 from relit.run_state import FinishedStage, RunState, open_run, write_state
 from relit.stage_trainer import stage_trainer
 from relit.targets import resolve_target
-from relit.weights import Weights, read_weights, write_weights
+from relit.weights import WEIGHTS_FILE, Weights, read_weights, write_weights
 
 log = logging.getLogger(__name__)
 
 _default_format = warnings.formatwarning
-
-WEIGHTS_FILE = "weights.safetensors"
 """What a finished stage leaves in its folder."""
 
 BATCH_KEYS = frozenset({"augment", "batch_size", "crop", "images", "num_workers"})

@@ -19,19 +19,18 @@ from relit.clip_lit.judging import (
 from relit.clip_lit.scores import LONG_SIDE
 from relit.data.photo import write_png
 from relit.grids import before_after
-from relit.measurement import COLUMNS, measurement_of_run
+from relit.measurement import measurement_of_run
+from relit.measures import in_order, measure
 from relit.metrics_file import write_metrics
 from relit.protocols import RGB8, Protocol
 from relit.run_scores import Scored, means, score_all, write_scores
-from relit.weights import write_weights
+from relit.weights import WEIGHTS_FILE, write_weights
 
 if TYPE_CHECKING:
     from relit.data.unpaired import UnpairedPhotos
     from relit.stages import RunContext
 
 log = logging.getLogger(__name__)
-
-WEIGHTS_FILE = "weights.safetensors"
 
 
 def save_weights(context: RunContext) -> None:
@@ -104,11 +103,10 @@ def evaluate(context: RunContext, samples: int, also: Sequence[str] = ()) -> dic
 
 def table(report: dict[str, Any]) -> str:
     """Input against result, as text: one row each, with the protocol below."""
-    heads = {name: column.head for name, column in COLUMNS.items()} | {"S": "S (0 = well lit)"}
-    columns = [name for name in heads if name in report.get("result", {})]
-    lines = ["", "  ".join(["photographs".ljust(12), *(heads[c].rjust(16) for c in columns)])]
+    columns = in_order(set(report.get("result", {})))
+    lines = ["", "  ".join(["photographs".ljust(12), *(measure(c).head.rjust(16) for c in columns)])]
     for row in ("input", "result"):
-        cells = [f"{report[row][c]:.2f}" if c == "psnr" else f"{report[row][c]:.3f}" for c in columns]
+        cells = [f"{report[row][c]:.{measure(c).digits}f}" for c in columns]
         lines.append("  ".join([row.ljust(12), *(cell.rjust(16) for cell in cells)]))
     lines.append(
         f"{report['images']} photographs ({report['data']}), protocol {report['protocol']['name']}, "

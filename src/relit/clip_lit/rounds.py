@@ -16,8 +16,7 @@ from relit.measurement import Measurement
 from relit.plan import PlannedStage, expand_plan
 from relit.protocols import RGB8
 from relit.run_scores import Scored, means, score_all
-from relit.stages import WEIGHTS_FILE
-from relit.weights import Weights, read_weights
+from relit.weights import WEIGHTS_FILE, Weights, read_weights
 
 if TYPE_CHECKING:
     from relit.stages import RunContext

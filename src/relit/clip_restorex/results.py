@@ -21,7 +21,7 @@ from relit.metrics_file import write_metrics
 from relit.protocols import RGB8
 from relit.run_scores import Scored, compared, score_all, write_scores
 from relit.validation_pictures import spread
-from relit.weights import load_network_weights, write_weights
+from relit.weights import WEIGHTS_FILE, load_network_weights, write_weights
 
 if TYPE_CHECKING:
     from relit.data.paired import PairedPhotos
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from relit.stages import RunContext
 
 log = logging.getLogger(__name__)
-
-WEIGHTS_FILE = "weights.safetensors"
 
 Corrected = Callable[[Tensor, Tensor | None], dict[str, Tensor]]
 

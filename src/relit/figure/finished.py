@@ -13,8 +13,8 @@ from relit.errors import ConfigurationError
 from relit.plan import PlannedStage, expand_plan
 from relit.report.run import read_config
 from relit.run_state import read_state
-from relit.stages import WEIGHTS_FILE, RunContext, build, build_clips
-from relit.weights import Weights, read_weights
+from relit.stages import RunContext, build, build_clips
+from relit.weights import WEIGHTS_FILE, Weights, read_weights
 
 
 def open_finished(folder: Path, roles: Collection[str] = ()) -> RunContext:

@@ -13,7 +13,8 @@ from relit.figure.finished import open_finished
 from relit.figure.pictures import Cell, Row, picture_grid, reduced
 from relit.figure.rounds import psnr_caption
 from relit.method import load_method
-from relit.stages import WEIGHTS_FILE, RunContext
+from relit.stages import RunContext
+from relit.weights import WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -77,4 +77,5 @@ def _dpi(dpi: object) -> tuple[float, float] | None:
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     # formats write it as integers of 32 bits, in dots a metre or hundredths of an inch
-    return (across, down) if all(1 <= number <= 1e6 for number in (across, down)) else None
+    # and Pillow gives a TIFF file that has none one of 1
+    return (across, down) if all(1 < number <= 1e6 for number in (across, down)) else None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from relit.figure.losses import running_mean
 from relit.logged import VALIDATION, Curve, by_stage
+from relit.measures import measure
 from relit.report.axis import Axis, Tick
-from relit.report.measures import measure
 from relit.report.run import Run
 from relit.report.tables import words
 

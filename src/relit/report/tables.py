@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from relit.report.measures import NOTHING, as_text, in_order, measure
+from relit.measures import NOTHING, as_text, in_order, measure
 from relit.report.run import Run
 
 Figures = Mapping[str, Any]

@@ -35,6 +35,9 @@ MEASURES = {
 }
 """By the name in result files, in the order of columns; others follow."""
 
+MEASURABLE = ("psnr", "ssim", "lpips", "musiq")
+"""What can be measured of any image; S needs the prompts of a run."""
+
 
 def measure(metric: str) -> Measure:
     """How ``metric`` is shown; an unknown one by its name and three digits."""
