@@ -160,8 +160,9 @@ def test_maps_lie_between_a_photograph_and_its_result(run: Path, data: SamplePho
     assert figure.axes[1].get_xlabel() == f"{found.min():.2f} to {found.max():.2f}"
     from matplotlib import colormaps
 
-    scale = max(1.0, float(found.max()))
-    colours = colormaps["inferno"](found[0, 0].numpy() / scale)[..., :3]
+    low, high = float(found.min()), float(found.max())
+    assert high - low > 0.01
+    colours = colormaps["inferno"](((found - low) / (high - low))[0, 0].numpy())[..., :3]
     grey = as_shown(image).mean(axis=2, keepdims=True)
     assert np.allclose(drawn(figure, 0, 1, 3), 0.35 * grey + 0.65 * colours, atol=0.01)
 
@@ -210,7 +211,7 @@ def test_relevance_is_that_of_each_rounds_negative_prompt(
         maps.append(torch.nn.functional.interpolate(shares, image.shape[-2:], mode="bilinear")[0, 0].numpy())
     grey = as_shown(image).mean(axis=2, keepdims=True)
     for place, found in enumerate(maps):
-        colours = colormaps["turbo"](found / np.max(maps))[..., :3]
+        colours = colormaps["turbo"](np.minimum(1, found / np.quantile(maps, 0.98)))[..., :3]
         assert np.abs(drawn(figure, 0, 1 + place, 4) - 0.35 * grey - 0.65 * colours).mean() < 0.01
 
 
