@@ -16,6 +16,7 @@ from torch import Tensor
 from relit.clip import FrozenClip
 from relit.clip_lit.prompts import PromptPair
 from relit.clip_loading import load_clip
+from relit.data.photo import write_png
 from relit.data.sample import SamplePhotos
 from relit.errors import ConfigurationError
 from relit.figure.distribution import distribution
@@ -225,3 +226,26 @@ def test_a_run_of_fixed_phrases_learned_no_prompts(tmp_path: Path) -> None:
     plan = ["enhancement", "tuning"]
     with pytest.raises(ConfigurationError, match="learned no prompts"):
         scores(lit_run(tmp_path / "fixed", prompts=fixed, plan=plan))
+
+
+def test_without_references_well_lit_photographs_stand_in_for_them(
+    tmp_path: Path, data: SamplePhotos
+) -> None:
+    for name in ("china-0", "chelsea-0", "motorcycle-0"):
+        write_png(tmp_path / "backlit" / f"{name}.png", pixels(data, name, "input")[0])
+        write_png(tmp_path / "well_lit" / f"other-{name}.png", pixels(data, name, "reference")[0])
+    folders = {
+        "_target_": "relit.data.folder_photos.FolderPhotos",
+        **{"root": str(tmp_path), "backlit": "backlit", "well_lit": "well_lit"},
+        **{"size": 32, "test_size": None, "batch_size": 1, "images": False, "seed": 0},
+    }
+    run = lit_run(tmp_path / "run", data=folders)
+    pictures = scores(run).axes[::2]
+    assert [panel.get_xlabel() for panel in pictures] == [
+        *("chelsea-0", "other-chelsea-0", "china-0", "other-china-0")
+    ]
+    label = distribution(run).get_supxlabel()
+    assert "(3 backlit training photographs, 3 well-lit training photographs)" in label
+    assert "thin lines: 3 photographs" in luminance(run).axes[-1].get_xlabel()
+    heads = [panel.get_title() for panel in rounds(run).axes[:4]]
+    assert heads == ["input", "round 0", "round 1", "round 2"]
