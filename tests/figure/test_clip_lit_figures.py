@@ -16,6 +16,7 @@ from torch import Tensor
 from relit.clip import FrozenClip
 from relit.clip_lit.prompts import PromptPair
 from relit.clip_loading import load_clip
+from relit.data.photo import write_png
 from relit.data.sample import SamplePhotos
 from relit.errors import ConfigurationError
 from relit.figure.distribution import distribution
@@ -160,8 +161,9 @@ def test_maps_lie_between_a_photograph_and_its_result(run: Path, data: SamplePho
     assert figure.axes[1].get_xlabel() == f"{found.min():.2f} to {found.max():.2f}"
     from matplotlib import colormaps
 
-    scale = max(1.0, float(found.max()))
-    colours = colormaps["inferno"](found[0, 0].numpy() / scale)[..., :3]
+    low, high = float(found.min()), float(found.max())
+    assert high - low > 0.01
+    colours = colormaps["inferno"](((found - low) / (high - low))[0, 0].numpy())[..., :3]
     grey = as_shown(image).mean(axis=2, keepdims=True)
     assert np.allclose(drawn(figure, 0, 1, 3), 0.35 * grey + 0.65 * colours, atol=0.01)
 
@@ -210,7 +212,7 @@ def test_relevance_is_that_of_each_rounds_negative_prompt(
         maps.append(torch.nn.functional.interpolate(shares, image.shape[-2:], mode="bilinear")[0, 0].numpy())
     grey = as_shown(image).mean(axis=2, keepdims=True)
     for place, found in enumerate(maps):
-        colours = colormaps["turbo"](found / np.max(maps))[..., :3]
+        colours = colormaps["turbo"](np.minimum(1, found / np.quantile(maps, 0.98)))[..., :3]
         assert np.abs(drawn(figure, 0, 1 + place, 4) - 0.35 * grey - 0.65 * colours).mean() < 0.01
 
 
@@ -224,3 +226,26 @@ def test_a_run_of_fixed_phrases_learned_no_prompts(tmp_path: Path) -> None:
     plan = ["enhancement", "tuning"]
     with pytest.raises(ConfigurationError, match="learned no prompts"):
         scores(lit_run(tmp_path / "fixed", prompts=fixed, plan=plan))
+
+
+def test_without_references_well_lit_photographs_stand_in_for_them(
+    tmp_path: Path, data: SamplePhotos
+) -> None:
+    for name in ("china-0", "chelsea-0", "motorcycle-0"):
+        write_png(tmp_path / "backlit" / f"{name}.png", pixels(data, name, "input")[0])
+        write_png(tmp_path / "well_lit" / f"other-{name}.png", pixels(data, name, "reference")[0])
+    folders = {
+        "_target_": "relit.data.folder_photos.FolderPhotos",
+        **{"root": str(tmp_path), "backlit": "backlit", "well_lit": "well_lit"},
+        **{"size": 32, "test_size": None, "batch_size": 1, "images": False, "seed": 0},
+    }
+    run = lit_run(tmp_path / "run", data=folders)
+    pictures = scores(run).axes[::2]
+    assert [panel.get_xlabel() for panel in pictures] == [
+        *("chelsea-0", "other-chelsea-0", "china-0", "other-china-0")
+    ]
+    label = distribution(run).get_supxlabel()
+    assert "(3 backlit training photographs, 3 well-lit training photographs)" in label
+    assert "thin lines: 3 photographs" in luminance(run).axes[-1].get_xlabel()
+    heads = [panel.get_title() for panel in rounds(run).axes[:4]]
+    assert heads == ["input", "round 0", "round 1", "round 2"]

@@ -60,9 +60,10 @@ def test_each_panel_has_a_point_for_every_photograph_of_another_scene(run: Path)
     scenes = list(training_scenes(open_finished(run)))
     shown = [bad if number % 2 == 0 else good for number, bad, good, _ in scenes]
     kinds = np.array([number % 2 == 0 for number, *_ in scenes])
+    every = features(torch.cat(shown)).numpy()
     for place, panel in enumerate(figure.axes):
         assert [len(points.get_offsets()) for points in panel.collections] == [12, 12]
-        found = torch.cat([features(image)[:, place] for image in shown]).numpy()
+        found = every[:, place]
         apart = ((found[:, None] - found[None]) ** 2).sum(axis=2) + np.diag([np.inf] * 24)
         share = (kinds[apart.argmin(axis=1)] == kinds).mean()
         assert panel.get_xlabel() == f"nearest neighbour of the same kind: {share:.0%}"

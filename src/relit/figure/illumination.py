@@ -26,7 +26,8 @@ _COLOURS = "inferno"
 def illumination(run: Path, photos: Sequence[str] = ()) -> Figure:
     """Photograph, its illumination map I_i over it, and the result I_b / I_i.
 
-    Where the map is 1 the photograph is left as it is; at 0.25 it is made four times as bright.
+    Where the map is 1 the photograph is left as it is; at 0.25 it is made four times as bright. The colours
+    reach from the lowest value shown to the highest.
 
     Args:
         run: a run of CLIP-LIT.
@@ -45,7 +46,7 @@ def illumination(run: Path, photos: Sequence[str] = ()) -> Figure:
     pairs = chosen(context, photos, _PHOTOGRAPHS)
     with torch.no_grad():
         maps = [network(pictures["input"]) for _, pictures in pairs]
-    highest = max(1.0, *(float(found.max()) for found in maps))
+    colours = Normalize(min(float(found.min()) for found in maps), max(float(found.max()) for found in maps))
     heights = row_heights(maps)
     figure = Figure(figsize=(3 * WIDTH + 1.1, sum(heights) + 0.2), layout="constrained")
     tighten(figure)
@@ -53,12 +54,12 @@ def illumination(run: Path, photos: Sequence[str] = ()) -> Figure:
     heads = ("input", "illumination map", "result")
     for place, ((name, pictures), found, panels) in enumerate(zip(pairs, maps, axes, strict=True)):
         image = pictures["input"]
-        shares: np.ndarray = reduced(found)[0, 0].numpy() / highest
+        shares = np.asarray(colours(reduced(found)[0, 0].numpy()))
         drawn = (image, overlay(image, shares, colormaps[_COLOURS]), enhance(image, found))
         captions = ("", f"{float(found.min()):.2f} to {float(found.max()):.2f}", "")
         for column, panel in enumerate(panels):
             head = heads[column] if place == 0 else ""
             show(panel, drawn[column], head, captions[column], name if column == 0 else "")
-    scale = ScalarMappable(Normalize(0, highest), colormaps[_COLOURS])
+    scale = ScalarMappable(colours, colormaps[_COLOURS])
     figure.colorbar(scale, ax=axes, shrink=0.8, label="illumination (1: left as it is)")
     return figure

@@ -58,7 +58,7 @@ def luminance(run: Path, photos: Sequence[str] = ()) -> Figure:
     grid = figure.add_gridspec(2, len(LEVELS), height_ratios=(height, 3.0))
     for place, ev in enumerate(LEVELS):
         panel = figure.add_subplot(grid[0, place])
-        score = f"{by_judge['learned prompts'][0, place]:.2f}"
+        score = f"score {by_judge['learned prompts'][0, place]:.2f}"
         head = f"{ev:+.0f} EV" if ev else "0 EV"
         show(panel, ladders[0][place : place + 1], head, score, found[0][0] if place == 0 else "")
     _curves(figure.add_subplot(grid[1, :]), by_judge)

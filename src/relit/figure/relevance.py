@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _PHOTOGRAPHS = 3
 _COLUMNS = 4
 _COLOURS = "turbo"
+_BRIGHTEST = 0.98
+"""Share of the pixels that the colours tell apart; the others have the highest one."""
 
 
 def relevance(run: Path, photos: Sequence[str] = ()) -> Figure:
@@ -57,7 +59,9 @@ def relevance(run: Path, photos: Sequence[str] = ()) -> Figure:
             _multiples(relevance_of_patches(judge.clip, image, judge.text[0], judge.logit_scale), image)
             for _, image in pairs
         ]
-    highest = max(float(found.max()) for of_round in maps.values() for found in of_round)
+    every = np.concatenate([found.numpy().ravel() for of_round in maps.values() for found in of_round])
+    # a patch or two may stand far above all others, of all photographs
+    colours = Normalize(0, float(np.quantile(every, _BRIGHTEST)), clip=True)
     heights = row_heights([image for _, image in pairs])
     columns = 1 + len(maps)
     figure = Figure(figsize=(columns * WIDTH + 1.1, sum(heights) + 0.2), layout="constrained")
@@ -66,12 +70,12 @@ def relevance(run: Path, photos: Sequence[str] = ()) -> Figure:
     for place, ((name, image), panels) in enumerate(zip(pairs, axes, strict=True)):
         show(panels[0], image, "input" if place == 0 else "", name=name)
         for (number, found), panel in zip(maps.items(), panels[1:], strict=True):
-            shares: np.ndarray = (found[place][0, 0] / highest).numpy()
+            shares = np.asarray(colours(found[place][0, 0].numpy()))
             drawn = overlay(image, shares, colormaps[_COLOURS])
             show(panel, drawn, f"round {number}" if place == 0 else "")
-    scale = ScalarMappable(Normalize(0, highest), colormaps[_COLOURS])
+    scale = ScalarMappable(colours, colormaps[_COLOURS])
     label = "relevance of the negative prompt (1: an even share)"
-    figure.colorbar(scale, ax=axes, shrink=0.8, label=label)
+    figure.colorbar(scale, ax=axes, shrink=0.8, extend="max", label=label)
     return figure
 
 

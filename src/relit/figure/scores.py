@@ -85,8 +85,9 @@ def _draw(picture: Axes, bars: Axes, photograph: Shown, judges: Mapping[str, Jud
             ha="right" if inside else "left",
             fontsize=8,
             color="white" if inside else "black",
+            bbox=None if inside else {"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )
-    bars.axvline(0.5, color="grey", linewidth=0.8, linestyle=":")
+    bars.axvline(0.5, color="grey", linewidth=0.8, linestyle=":", zorder=0.5)
     bars.set(xlim=(0, 1), ylim=(len(values) - 0.4, -0.6), yticks=[])
     if labelled:
         bars.set_yticks(places, list(judges), fontsize=8, parse_math=False)
