@@ -146,6 +146,7 @@ def test_import_refuses_in_one_line_and_writes_nothing(
         assert reason in said
     assert "two files" in refusal(capsys, "import", network_file, network_file, "-o", output)
     assert "folder" in refusal(capsys, "import", network_file, "-o", tmp_path)
+    assert "ends in .safetensors" in refusal(capsys, "import", network_file, "-o", output.with_suffix(".pth"))
     assert not output.parent.exists()
 
 

@@ -88,6 +88,8 @@ def _add_import(commands: Commands) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     check_output(options.output, options.force)
+    if options.output.suffix != ".safetensors":
+        raise ConfigurationError(f"{options.output}: expected a name that ends in .safetensors.")
     from relit.clip_lit.released import released_weights
     from relit.weights import write_weights
 
