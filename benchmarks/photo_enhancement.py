@@ -2,8 +2,9 @@
 
 Straightforward: the network sees the photograph whole, in float32 and PyTorch's default memory layout.
 
-Relit: the same map in tiles, which differ by rounding alone; and ``--fast``, the map of a reduced photograph
-brought back along its edges, which is another map (how close it is on real photographs the tests say).
+Relit: the same map in tiles and in channels-last layout, which differs by rounding alone; and ``--fast``, the
+map of a reduced photograph brought back along its edges, which is another map (how close it is on real
+photographs the tests say).
 """
 
 from __future__ import annotations
