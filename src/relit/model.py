@@ -48,8 +48,8 @@ def load(
     """
     found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     clip = Path(clip) if isinstance(clip, str) else clip
-    options = {"tile": tile, "fast": fast, "precision": precision}
-    return Model(load_method(_file(weights), found, clip, **options))
+    method = load_method(_file(weights), found, clip, tile=tile, fast=fast, precision=precision)
+    return Model(method)
 
 
 class Model:
