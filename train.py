@@ -50,12 +50,12 @@ def main(cfg: DictConfig) -> float | None:
     except ConfigurationError as error:
         _remove_if_empty(Path(cfg.run_dir))
         _report(f"configuration error\n{error}")
-        if _in_table():
+        if _sweep_goes_on():
             raise
         raise SystemExit(2) from error
     except TrainingFailed as error:
         _report(f"training failed\n{error}")
-        if _in_table():
+        if _sweep_goes_on():
             raise
         raise SystemExit(1) from error
     except OSError as error:
@@ -68,17 +68,19 @@ def main(cfg: DictConfig) -> float | None:
 def _train(cfg: DictConfig) -> float | None:
     from relit.checks import check_configuration, check_environment, check_sweep
 
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        check_sweep(cfg.trainer.devices, cfg.trainer.num_nodes)
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        check_sweep(cfg.trainer.devices, cfg.trainer.num_nodes, hydra_cfg.launcher)
     check_environment()
     check_configuration(cfg)
 
     from relit.memory import keep_large_allocations
     from relit.stages import run_stages
+    from relit.sweep.trial import trial_of
 
     keep_large_allocations()
-    metrics = run_stages(cfg)
-    if HydraConfig.get().mode != RunMode.MULTIRUN:
+    metrics = run_stages(cfg, trial_of(hydra_cfg.sweeper))
+    if hydra_cfg.mode != RunMode.MULTIRUN:
         return None
     return _monitored(metrics, cfg.monitor)
 
@@ -92,9 +94,11 @@ def _monitored(metrics: Mapping[str, float], name: str | None) -> float | None:
     return float(metrics[name])
 
 
-def _in_table() -> bool:
-    """Whether a table of ablations shows a failure as this row's and goes on with the others."""
-    return HydraConfig.get().mode == RunMode.MULTIRUN and "table" in HydraConfig.get().callbacks
+def _sweep_goes_on() -> bool:
+    """Whether a table of ablations, or a study, notes a failure as this run's and goes on with the others."""
+    hydra_cfg = HydraConfig.get()
+    study = str(hydra_cfg.sweeper.get("_target_")).startswith("hydra_plugins.relit_sweeper.")
+    return hydra_cfg.mode == RunMode.MULTIRUN and ("table" in hydra_cfg.callbacks or study)
 
 
 def _remove_if_empty(run_dir: Path) -> None:
@@ -143,6 +147,10 @@ def run() -> int | str | None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main()
+    except ConfigurationError as error:
+        # a sweep's own, before or between its runs
+        _report(f"configuration error\n{error}")
+        return 2
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         if _composed:
             raise

@@ -17,3 +17,7 @@ class TrainingFailed(RuntimeError):  # noqa: N818 - it says what happened
     The message names the stage, the step, what is left of the run and the remedies. ``train.py`` prints it
     alone and exits with status 1.
     """
+
+
+class TrialPruned(Exception):  # noqa: N818 - it says what happened
+    """A sweep gave this run up because other trials had done better by the same step. It is no failure."""

@@ -35,6 +35,8 @@ VOLATILE = (
     "trainer.strategy",
     "trainer.log_every_n_steps",
     "data.num_workers",
+    "data.cache",
+    "data.cache_dir",
     "data.test_input",
     "data.test_reference",
     "data.test_size",
@@ -59,11 +61,12 @@ _OWNED_BY_RUN = (
 
 @dataclass
 class FinishedStage:
-    """A stage that is done: its place, its name and the optimisation steps it took."""
+    """A stage that is done: its place, its name, its optimisation steps and what it was last validated by."""
 
     index: int
     name: str
     steps: int
+    validated: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -78,6 +81,11 @@ class RunState:
     def offset(self) -> int:
         """Steps of all finished stages: where the next stage begins on the run's one step axis."""
         return sum(stage.steps for stage in self.finished)
+
+    @property
+    def validated(self) -> dict[str, float]:
+        """Validation metrics by name, each by the last stage that measured it."""
+        return {name: value for stage in self.finished for name, value in stage.validated.items()}
 
 
 def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:

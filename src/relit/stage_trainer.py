@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def stage_trainer(
     folder: Path,
     before: Path | None,
     logger: RunLogger | None,
+    watchers: Sequence[Callback] = (),
 ) -> Trainer:
     """A Trainer for one stage of the resolved ``config``.
 
@@ -39,6 +40,7 @@ def stage_trainer(
         folder: where the stage's files lie.
         before: the weights that the stage before left, if there is one.
         logger: the run's, or None.
+        watchers: callbacks of the runner's own.
     """
     stage = config["stage"][planned.name]
     validate_every = stage.get("validate_every")
@@ -50,7 +52,7 @@ def stage_trainer(
         check_val_every_n_epoch=None,
         val_check_interval=validate_every or 1,
         limit_val_batches=0 if validate_every is None else None,
-        callbacks=_callbacks(config, planned, folder, before),
+        callbacks=[*watchers, *_callbacks(config, planned, folder, before)],
         plugins=[AtomicCheckpointIO()],
         logger=logger or False,
         default_root_dir=folder,

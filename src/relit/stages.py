@@ -19,7 +19,7 @@ from typing import Any, Protocol, cast
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -29,10 +29,12 @@ from torch import Tensor, nn
 from relit.atomic import atomic_write
 from relit.callbacks import CHECKPOINT_NAME
 from relit.clip import check_clip
-from relit.errors import ConfigurationError
+from relit.errors import ConfigurationError, TrialPruned
 from relit.keyed import keyed_seed
+from relit.last_validation import LastValidation
 from relit.loggers import RunLogger
 from relit.plan import PlannedStage, expand_plan
+from relit.pruning import Pruning, Trial
 from relit.run_state import FinishedStage, RunState, open_run, write_state
 from relit.stage_trainer import stage_trainer
 from relit.targets import resolve_target
@@ -130,7 +132,7 @@ class RunContext:
     trained: bool = True
 
 
-def run_stages(cfg: DictConfig) -> dict[str, float]:
+def run_stages(cfg: DictConfig, trial: Trial | None = None) -> dict[str, float]:
     """Train every stage of ``cfg.plan`` that is not finished yet, then call ``cfg.finish``.
 
     With ``train=false`` nothing is trained: ``cfg.finish`` gets the finished run's weights, or those of
@@ -138,12 +140,15 @@ def run_stages(cfg: DictConfig) -> dict[str, float]:
 
     Args:
         cfg: the composed configuration (``conf/train.yaml``), checked by :mod:`relit.checks`.
+        trial: the run as one of a sweep's, told the validation metric that ``cfg.monitor`` names.
 
     Returns:
-        The metrics that the ``finish`` callables returned, merged; the same on every rank.
+        What the stages were last validated by (``val/...``) and the metrics that the ``finish`` callables
+        returned, merged; the same on every rank.
 
     Raises:
         ConfigurationError: the run directory holds a run with other settings, or an input is wrong.
+        TrialPruned: ``trial`` gave the run up.
     """
     config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     run_dir = Path(config["run_dir"])
@@ -154,7 +159,7 @@ def run_stages(cfg: DictConfig) -> dict[str, float]:
     strategy = join_processes(config["trainer"])
     state = _open_run_on_all_ranks(strategy, run_dir, config)
     logger = _build_logger(config, run_dir, state)
-    run = _Run(config, run_dir, expand_plan(config["plan"]), state, strategy, logger)
+    run = _Run(config, run_dir, expand_plan(config["plan"]), state, strategy, logger, trial)
     exit_code = 1
     try:
         metrics = run.train_and_finish()
@@ -162,6 +167,9 @@ def run_stages(cfg: DictConfig) -> dict[str, float]:
         return metrics
     except ConfigurationError:
         exit_code = 2
+        raise
+    except TrialPruned:
+        exit_code = 0
         raise
     finally:
         if logger is not None:
@@ -225,6 +233,7 @@ class _Run:
     state: RunState
     strategy: Strategy
     logger: RunLogger | None
+    trial: Trial | None = None
     _clip: dict[str, Any] = field(default_factory=dict)
     _datamodules: dict[str, LightningDataModule] = field(default_factory=dict)
     _sources: dict[str, LightningDataModule] = field(default_factory=dict)
@@ -291,7 +300,9 @@ class _Run:
         if self.logger is not None:
             self.logger.offset = self.state.offset
         folder = self._folder(planned)
-        trainer = stage_trainer(self.config, planned, folder, self._before(planned), self.logger)
+        last = LastValidation()
+        watchers = [last, *self._pruning()]
+        trainer = stage_trainer(self.config, planned, folder, self._before(planned), self.logger, watchers)
         datamodule = self._datamodule(stage)
         checkpoint = folder / "checkpoints" / CHECKPOINT_NAME
         trainer.fit(
@@ -303,12 +314,20 @@ class _Run:
         weights = {**weights, **_on_cpu(cast("StageModule", module).handover())}
         # data modules outlive stages; by their trainer they would keep the module and its features alive
         datamodule.trainer = None
-        self._record(planned, weights, trainer.global_step)
+        self._record(planned, weights, trainer.global_step, last.of_handover(trainer))
         return weights
 
-    def _record(self, planned: PlannedStage, weights: Weights, steps: int) -> None:
+    def _pruning(self) -> list[Callback]:
+        monitor = self.config.get("monitor")
+        if self.trial is None or monitor is None:
+            return []
+        return [Pruning(self.trial, monitor, self.state.offset)]
+
+    def _record(
+        self, planned: PlannedStage, weights: Weights, steps: int, validated: dict[str, float]
+    ) -> None:
         """Weights first, then the state that vouches for them, then the checkpoints can go."""
-        self.state.finished.append(FinishedStage(planned.index, planned.name, steps))
+        self.state.finished.append(FinishedStage(planned.index, planned.name, steps, validated))
         if self.strategy.is_global_zero:
             metadata = {
                 "stage": planned.name,
@@ -345,7 +364,7 @@ class _Run:
         if self.logger is not None and metrics and self.strategy.is_global_zero:
             self.logger.log_metrics(metrics)
             self.logger.save()
-        return self.strategy.broadcast(metrics)
+        return {**self.state.validated, **self.strategy.broadcast(metrics)}
 
     def _datamodule(self, stage: Mapping[str, Any]) -> LightningDataModule:
         """Stages with equal data settings share a data module; if only batches differ, its photographs."""

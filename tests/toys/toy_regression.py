@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from relit.data.sampling import PositionSampler
 from relit.errors import ConfigurationError
@@ -49,6 +49,12 @@ class ToyPoints(LightningDataModule):
         )
         return DataLoader(Points(self.seed), batch_sampler=sampler, num_workers=self.num_workers)
 
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Eight points that training may see, too; a share for each rank."""
+        rank, count = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        points = Subset(Points(self.seed), range(rank, 8, count))
+        return DataLoader(points, batch_size=8, generator=torch.Generator())
+
 
 class ToyStage(LightningModule):
     """Continues the line of the stage before, and notes every position it was trained on.
@@ -57,7 +63,8 @@ class ToyStage(LightningModule):
         context: from the runner.
         lr: Adam's learning rate.
         interrupt: how to stop at ``interrupt_at``: a marker file keeps it from happening twice.
-        interrupt_at: step after which to stop; None trains on.
+        interrupt_at: step after which to stop; None trains on. Whatever they are, the process kills itself after
+            the step that TOY_DIES_AT in its environment names.
     """
 
     def __init__(
@@ -87,7 +94,13 @@ class ToyStage(LightningModule):
             file.write(json.dumps(seen) + "\n")
         return loss
 
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        error = (self.line(batch["x"])[:, 0] - batch["y"]).square().mean()
+        self.log("val/error", error, sync_dist=True)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if os.environ.get("TOY_DIES_AT") == str(self.global_step):
+            os.kill(os.getpid(), signal.SIGKILL)
         marker = self.context.run_dir / "interrupted"
         if (
             self.context.index != self.interrupt_stage
