@@ -24,6 +24,7 @@ try:
     from yaml import YAMLError
 
     from relit.errors import ConfigurationError, TrainingFailed
+    from relit.exit_status import exit_status
 except ModuleNotFoundError as missing:
     print(
         f"train.py: {sys.executable} has no package {missing.name!r}\n"
@@ -114,6 +115,8 @@ def _composition_message(error: Exception) -> str:
         lines = [_unknown_key(str(cause.full_key), cause.parent_node)]
     elif isinstance(cause, OmegaConfBaseException):
         lines.append(str(cause).splitlines()[0])
+    if "submitit" in str(error):
+        lines.append('SLURM jobs need Hydra\'s submitit launcher: pip install "relit[slurm]"')
     override = getattr(error, "override", None)
     if isinstance(override, str):
         lines.insert(0, f"The override {override!r} can't be read.")
@@ -127,21 +130,12 @@ def _unknown_key(key: str, parent: DictConfig) -> str:
     return f"{key}: no such key. {hint}"
 
 
-def _exit_status(exit_: SystemExit) -> int | str | None:
-    # Lightning turns Ctrl-C into exit status 1 and SIGTERM into 0
-    if isinstance(exit_.__context__, KeyboardInterrupt):
-        return 130
-    if type(exit_).__name__ == "SIGTERMException":
-        return 143
-    return exit_.code
-
-
 def _report(message: str) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"train.py: {message}", file=sys.stderr)
 
 
-def run() -> int | str | None:
+def run() -> int:
     """Call :func:`main` and turn what it raises into an exit status."""
     # Without it Hydra prints and exits by itself, with status 1 for everything
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -156,10 +150,8 @@ def run() -> int | str | None:
             raise
         _report(f"configuration error\n{_composition_message(error)}")
         return 2
-    except KeyboardInterrupt:
-        return 130
-    except SystemExit as exit_:
-        return _exit_status(exit_)
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        return exit_status(stopped)
     return 0
 
 

@@ -53,6 +53,7 @@ _OWNED_BY_RUN = (
     "scores.csv",
     "rounds.json",
     "traceback.txt",
+    "provenance.json",
     "weights.safetensors",
     "tiny_clip.safetensors",
     "report.html",

@@ -29,11 +29,13 @@ from torch import Tensor, nn
 from relit.atomic import atomic_write
 from relit.callbacks import CHECKPOINT_NAME
 from relit.clip import check_clip
-from relit.errors import ConfigurationError, TrialPruned
+from relit.errors import ConfigurationError
+from relit.exit_status import exit_status
 from relit.keyed import keyed_seed
 from relit.last_validation import LastValidation
 from relit.loggers import RunLogger
 from relit.plan import PlannedStage, expand_plan
+from relit.provenance import NoteData, begin_sitting
 from relit.pruning import Pruning, Trial
 from relit.run_state import FinishedStage, RunState, open_run, write_state
 from relit.stage_trainer import stage_trainer
@@ -160,16 +162,11 @@ def run_stages(cfg: DictConfig, trial: Trial | None = None) -> dict[str, float]:
     state = _open_run_on_all_ranks(strategy, run_dir, config)
     logger = _build_logger(config, run_dir, state)
     run = _Run(config, run_dir, expand_plan(config["plan"]), state, strategy, logger, trial)
-    exit_code = 1
+    exit_code = 0
     try:
-        metrics = run.train_and_finish()
-        exit_code = 0
-        return metrics
-    except ConfigurationError:
-        exit_code = 2
-        raise
-    except TrialPruned:
-        exit_code = 0
+        return run.train_and_finish()
+    except BaseException as error:
+        exit_code = exit_status(error)
         raise
     finally:
         if logger is not None:
@@ -244,6 +241,7 @@ class _Run:
             return self._finish(*self._weights_to_evaluate())
         if self.strategy.is_global_zero:
             atomic_write(self.run_dir / "config.yaml", OmegaConf.to_yaml(self.config).encode())
+            begin_sitting(self.run_dir, self.logger)
         self._check_modules()
         done = len(self.state.finished)
         if done:
@@ -301,7 +299,8 @@ class _Run:
             self.logger.offset = self.state.offset
         folder = self._folder(planned)
         last = LastValidation()
-        watchers = [last, *self._pruning()]
+        noted = NoteData(self.run_dir, planned.folder, self.logger)
+        watchers = [noted, last, *self._pruning()]
         trainer = stage_trainer(self.config, planned, folder, self._before(planned), self.logger, watchers)
         datamodule = self._datamodule(stage)
         checkpoint = folder / "checkpoints" / CHECKPOINT_NAME
@@ -364,7 +363,17 @@ class _Run:
         if self.logger is not None and metrics and self.strategy.is_global_zero:
             self.logger.log_metrics(metrics)
             self.logger.save()
+        self._log_results(steps)
         return {**self.state.validated, **self.strategy.broadcast(metrics)}
+
+    def _log_results(self, steps: int) -> None:
+        """Hand the finished run's pictures and weights to the logger."""
+        if self.logger is None or not self.strategy.is_global_zero:
+            return
+        self.logger.log_samples(self.run_dir / "samples")
+        weights = self.run_dir / WEIGHTS_FILE
+        if self.config["train"] and weights.is_file():
+            self.logger.log_weights(weights, "final", {"steps": steps, "seed": self.config["seed"]})
 
     def _datamodule(self, stage: Mapping[str, Any]) -> LightningDataModule:
         """Stages with equal data settings share a data module; if only batches differ, its photographs."""

@@ -63,8 +63,8 @@ class ToyStage(LightningModule):
         context: from the runner.
         lr: Adam's learning rate.
         interrupt: how to stop at ``interrupt_at``: a marker file keeps it from happening twice.
-        interrupt_at: step after which to stop; None trains on. Whatever they are, the process kills itself after
-            the step that TOY_DIES_AT in its environment names.
+        interrupt_at: step after which to stop; None trains on. Whatever they are, the process kills itself
+            after the step that TOY_DIES_AT in its environment names.
     """
 
     def __init__(
