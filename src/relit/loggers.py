@@ -103,9 +103,9 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_weights(self, file: Path, alias: str, facts: Mapping[str, Any]) -> None:
-        """Keep a weight file as a version of W&B's artifact ``<run's name>-weights``, with ``facts`` about it.
+        """Keep a weight file as a version of W&B's artifact ``NAME-weights``, with ``facts`` about it.
 
-        Aliases are ``latest`` and ``alias``. Other loggers leave the file in the run directory.
+        NAME is the run's; aliases are ``latest`` and ``alias``. Other loggers leave the file where it is.
         """
         if not isinstance(self.inner, WandbLogger):
             return
@@ -206,7 +206,8 @@ def wandb_logger(
         save_dir=run_dir,
         config=config,
         mode=mode,
-        resume="allow" if mode == "online" else None,
+        # offline, too: `wandb sync` reads it from the segment and then appends instead of beginning anew
+        resume="allow",
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a run's figures come from: by which code, on which photographs. ``provenance.json`` in its directory."""
+"""Where a run's figures come from, by which code and photographs: ``provenance.json`` in its directory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import subprocess
 import warnings
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ PROVENANCE_FILE = "provenance.json"
 
 
 def code_version() -> dict[str, Any]:
-    """``version`` of the package and, where it runs from a checkout, its ``commit`` and whether it is ``changed``.
+    """``version`` of the package, ``commit`` of its checkout, and whether that is ``changed``.
 
-    ``commit`` and ``changed`` are None outside a checkout, or without git.
+    The latter two are None outside a checkout, or without git.
     """
     try:
         number: str | None = version("relit")
@@ -44,7 +44,7 @@ def begin_sitting(run_dir: Path, logger: RunLogger | None) -> None:
     """Note the code by which the run is begun or gone on with, in its directory and with its logger."""
     code = code_version()
     noted = read_provenance(run_dir)
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     noted.setdefault("sittings", []).append({"time": now, **code})
     _write(run_dir, noted)
     if logger is not None:

@@ -241,8 +241,9 @@ class _Run:
             return self._finish(*self._weights_to_evaluate())
         if self.strategy.is_global_zero:
             atomic_write(self.run_dir / "config.yaml", OmegaConf.to_yaml(self.config).encode())
-            begin_sitting(self.run_dir, self.logger)
         self._check_modules()
+        if self.strategy.is_global_zero:
+            begin_sitting(self.run_dir, self.logger)
         done = len(self.state.finished)
         if done:
             log.info("Continuing %s: %d of %d stages are done.", self.run_dir, done, len(self.plan))
