@@ -115,6 +115,10 @@ def _composition_message(error: Exception) -> str:
         lines = [_unknown_key(str(cause.full_key), cause.parent_node)]
     elif isinstance(cause, OmegaConfBaseException):
         lines.append(str(cause).splitlines()[0])
+    if "requires --multirun" in str(error):
+        lines.append(
+            "Give -m. With it, too, other mistakes are told that keep a sweep from being known as one."
+        )
     if "submitit" in str(error):
         lines.append('SLURM jobs need Hydra\'s submitit launcher: pip install "relit[slurm]"')
     override = getattr(error, "override", None)

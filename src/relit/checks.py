@@ -82,7 +82,7 @@ def check_sweep(devices: Any, num_nodes: int, launcher: Mapping[str, Any]) -> No
     raise ConfigurationError(
         f"--multirun with {found if ranks == 1 else f'{ranks} processes of torchrun'}: each further process "
         "would launch the sweep again. What works: trainer.devices=1 and a worker of the study on each GPU "
-        "(CUDA_VISIBLE_DEVICES=0 python train.py sweep=optuna ..., then the same with 1); or one run at a "
+        "(CUDA_VISIBLE_DEVICES=0 python train.py -m sweep=optuna ..., then the same with 1); or one run at a "
         "time on all GPUs, started by `wandb agent` (conf/sweep/wandb) or as a SLURM job (cluster=slurm, "
         "with trainer.devices tasks on each node). See docs/SCALING.md."
     )

@@ -31,19 +31,25 @@ def quadratic(x: float, run: int) -> float:
     return -((x - 0.3) ** 2)
 
 
-def worker(folder: Path, ending: Ending = quadratic, runs: int = 4) -> Worker:
+def worker(
+    folder: Path,
+    ending: Ending = quadratic,
+    runs: int = 4,
+    among: str = "interval(0,1)",
+    sampler: Any = None,
+) -> Worker:
     """One whose runs end as ``ending`` says; BaseExceptions that are none of a job's leave the launcher."""
     study, storage = open_study(
         "study",
         f"sqlite:///{folder}/study.db",
         "maximize",
-        optuna.samplers.TPESampler(seed=0, n_startup_trials=4),
+        sampler or optuna.samplers.TPESampler(seed=0, n_startup_trials=4),
         optuna.pruners.NopPruner(),
         heartbeat=30,
         grace=90,
         reruns=2,
     )
-    space = read_space(OverridesParser.create().parse_overrides(["x=interval(0,1)", "seed=1"]))
+    space = read_space(OverridesParser.create().parse_overrides([f"x={among}", "seed=1"]))
 
     def launch(overrides: list[str], run: int, trial_id: int) -> JobReturn:
         assert overrides[0] == "seed=1"
@@ -191,3 +197,11 @@ def test_a_run_that_another_worker_took_over_is_not_told_twice(tmp_path: Path) -
     one = worker(tmp_path, ending, runs=1)
     one.work()
     assert standing(one.study).failed == 1
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_sampler_that_has_tried_everything_ends_the_worker(tmp_path: Path) -> None:
+    one = worker(tmp_path, runs=9, among="choice(0.1,0.5)", sampler=optuna.samplers.BruteForceSampler())
+    one.work()
+    assert sorted(row["x"] for row in table(tmp_path)) == ["0.1", "0.5"]
+    assert standing(one.study).complete == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,10 @@ class ToyStage(LightningModule):
         context: from the runner.
         lr: Adam's learning rate.
         interrupt: how to stop at ``interrupt_at``: a marker file keeps it from happening twice.
-        interrupt_at: step after which to stop; None trains on. Whatever they are, the process kills itself
-            after the step that TOY_DIES_AT in its environment names.
+        interrupt_at: step after which to stop; None trains on.
+
+    Whatever they are, the process kills itself after the step that TOY_DIES_AT in its environment names, and
+    rests for TOY_PAUSE seconds after each.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class ToyStage(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if os.environ.get("TOY_DIES_AT") == str(self.global_step):
             os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(float(os.environ.get("TOY_PAUSE", 0)))
         marker = self.context.run_dir / "interrupted"
         if (
             self.context.index != self.interrupt_stage

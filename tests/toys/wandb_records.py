@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +37,16 @@ class Segment:
     exit_code: int | None = None
 
 
+def finished_segment(folder: Path, seconds: float = 60) -> Segment:
+    """:func:`read_segment` once W&B's own process, which outlives ``finish``, has written the end."""
+    end = time.monotonic() + seconds
+    while (segment := read_segment(folder)).exit_code is None and time.monotonic() < end:
+        time.sleep(0.1)
+    return segment
+
+
 def read_segment(folder: Path) -> Segment:
-    """The records of the ``.wandb`` file in ``folder``."""
+    """The records of the ``.wandb`` file in ``folder``, as far as it is written."""
     (file,) = folder.glob("*.wandb")
     segment = Segment()
     for record in records(file.read_bytes()):

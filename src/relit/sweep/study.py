@@ -33,6 +33,8 @@ DEATHS = "deaths"
 """User attribute: how many workers died over the run."""
 REASON = "reason"
 """User attribute: why the trial failed."""
+WORKER = "worker"
+"""User attribute: host and process that took the trial."""
 SURPLUS = "surplus"
 """User attribute: two workers asked for the last trial at once, and this one was not needed."""
 SETTINGS = "settings"
@@ -76,7 +78,7 @@ def _opened(url: str, options: Mapping[str, Any]) -> RDBStorage:
     if sqlite and parts.database:
         Path(parts.database).parent.mkdir(parents=True, exist_ok=True)
     engine = {"connect_args": {"timeout": LOCK_SECONDS}} if sqlite else {"pool_pre_ping": True}
-    with _without_experimental_warnings():
+    with without_experimental_warnings():
         return RDBStorage(url, engine_kwargs=engine, **options)
 
 
@@ -206,7 +208,7 @@ def run_again(study: optuna.Study, trial: FrozenTrial, deaths: int = 0) -> None:
 
 def recover(study: optuna.Study) -> None:
     """Put the runs of dead workers back into the queue."""
-    with _without_experimental_warnings():
+    with without_experimental_warnings():
         fail_stale_trials(study)
 
 
@@ -271,8 +273,8 @@ def signs_of_life(storage: RDBStorage, trial_id: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_experimental_warnings() -> Iterator[None]:
-    # heartbeats are marked so since Optuna 2.9
+def without_experimental_warnings() -> Iterator[None]:
+    """Inside, Optuna does not warn of what it calls experimental: heartbeats since 2.9, some samplers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield

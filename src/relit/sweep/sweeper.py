@@ -83,7 +83,7 @@ def sweep(
     except ModuleNotFoundError as error:
         raise ConfigurationError('sweep: Optuna is not installed. Use pip install "relit[sweep]".') from error
     from relit.sweep.search_space import read_space
-    from relit.sweep.study import agree_on, check_ranges, open_study, standing
+    from relit.sweep.study import agree_on, check_ranges, open_study, standing, without_experimental_warnings
     from relit.sweep.table import summary, write_table
     from relit.sweep.worker import Worker
 
@@ -95,12 +95,15 @@ def sweep(
     name = settings.study or str(config.name)
     url = settings.storage or f"sqlite:///{folder.absolute()}/study.db"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with without_experimental_warnings():
+        sampler = instantiate(settings.sampler, _convert_="all")
+        pruner = instantiate(settings.pruner, _convert_="all")
     study, storage = open_study(
         name,
         url,
         settings.direction,
-        instantiate(settings.sampler, _convert_="all"),
-        instantiate(settings.pruner, _convert_="all"),
+        sampler,
+        pruner,
         heartbeat=settings.heartbeat,
         grace=settings.grace,
         reruns=settings.reruns,

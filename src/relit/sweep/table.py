@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from relit.atomic import atomic_write
 from relit.sweep.search_space import as_text
-from relit.sweep.study import DEATHS, REASON, last_trials, standing
+from relit.sweep.study import DEATHS, REASON, WORKER, last_trials, standing
 
 TABLE_FILE = "trials.csv"
 
@@ -25,7 +25,7 @@ _WORDS = {
 
 
 def write_table(study: optuna.Study, folder: Path) -> Path:
-    """Write one row for each run, with its values, how it ended and why it failed; return the file.
+    """Write one row for each run, with its values, how it ended, by whom and why it failed; return the file.
 
     The value of a run that was given up is the last one it reported.
     """
@@ -33,11 +33,12 @@ def write_table(study: optuna.Study, folder: Path) -> Path:
     keys = sorted({key for _, trial in runs for key in trial.params})
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["run", "state", "value", *keys, "reason"])
+    table.writerow(["run", "state", "value", *keys, "worker", "reason"])
     for run, trial in runs:
         value = "" if trial.value is None else repr(trial.value)
         drawn = [as_text(trial.params[key]) if key in trial.params else "" for key in keys]
-        table.writerow([run, _WORDS[trial.state], value, *drawn, _reason(trial)])
+        worker = trial.user_attrs.get(WORKER, "")
+        table.writerow([run, _WORDS[trial.state], value, *drawn, worker, _reason(trial)])
     path = folder / TABLE_FILE
     atomic_write(path, text.getvalue().encode())
     return path

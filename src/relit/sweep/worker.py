@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from relit.sweep.study import (
     REASON,
     RUN,
     SURPLUS,
+    WORKER,
     ask,
     last_trials,
     recover,
@@ -39,7 +42,7 @@ Launch = Callable[[list[str], int, int], JobReturn]
 """Called with a run's overrides, its number and the storage's id of its trial; returns when it has ended."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Worker:
     """Takes trials of ``study`` until it has as many runs as it is to have.
 
@@ -56,6 +59,7 @@ class Worker:
         runs: how many runs the study is to have, whoever carries them out.
         patience: seconds to wait at the end for runs of other workers, in case they die.
         on_change: called after each run.
+        exhausted: whether the sampler has said that there is nothing else to try.
     """
 
     study: optuna.Study
@@ -66,6 +70,7 @@ class Worker:
     runs: int
     patience: float
     on_change: Callable[[], None]
+    exhausted: bool = False
 
     def work(self) -> None:
         """Until no run is left to begin, to go on with or to wait for.
@@ -77,7 +82,7 @@ class Worker:
         while True:
             recover(self.study)
             found = standing(self.study)
-            if found.waiting or found.begun < self.runs:
+            if found.waiting or (found.begun < self.runs and not self.exhausted):
                 self.take_one()
                 waited = 0.0
             elif found.running and waited < self.patience:
@@ -101,6 +106,7 @@ class Worker:
         gc.collect()
 
     def _carry_out(self, trial: optuna.Trial) -> None:
+        trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
         overrides = self.space.overrides(trial)
         drawn = " ".join(f"{key}={value}" for key, value in trial.params.items())
         print(f"run {run_of(trial)} of {self.study.study_name}: {drawn}", flush=True)
@@ -148,7 +154,13 @@ class Worker:
 
     def _tell(self, trial: optuna.Trial, state: TrialState, value: float | None = None) -> None:
         # one that gave no sign of life for too long was taken over by another worker
-        self.study.tell(trial, value, state=state, skip_if_finished=True)
+        try:
+            self.study.tell(trial, value, state=state, skip_if_finished=True)
+        except RuntimeError as error:
+            # what samplers of a grid ask for when all of it has been tried; the trial is told by then
+            if "Study.stop" not in str(error):
+                raise
+            self.exhausted = True
 
     def _is_surplus(self, trial: optuna.Trial) -> bool:
         """Whether other workers began the last runs while this one asked for one."""
