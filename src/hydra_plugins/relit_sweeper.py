@@ -39,5 +39,8 @@ class OptunaSweeper(Sweeper):
         from relit.sweep.sweeper import SweepSettings, sweep
 
         given = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
         settings = SweepSettings(**self.settings)
         sweep(self.config, settings, given, self.hydra_context.config_loader, self.launcher)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -43,7 +43,8 @@ class LastValidation(Callback):
     def of_handover(self, trainer: Trainer) -> dict[str, float]:
         """The figures of the weights that the stage hands over: with ``best``, not the last ones."""
         figures = dict(self.figures)
-        for callback in trainer.callbacks:
+        # set by Trainer's callback connector, out of mypy's sight
+        for callback in cast(Any, trainer).callbacks:
             if isinstance(callback, BestSnapshot) and callback.rule.monitor in figures and callback.step:
                 figures[callback.rule.monitor] = callback.value
         return figures

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -34,7 +34,7 @@ class SweepSettings:
     study: str | None
     storage: str | None
     runs: int
-    direction: str
+    direction: Literal["maximize", "minimize"]
     heartbeat: int
     grace: int
     reruns: int
