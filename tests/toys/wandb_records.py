@@ -26,7 +26,7 @@ class Segment:
         run: id, group, job type ... of the run.
         config: key -> value.
         history: rows of logged metrics, in order.
-        artifacts: name -> aliases, metadata and files of each logged artifact.
+        artifacts: name -> aliases in alphabetical order, metadata and files of each logged artifact.
         exit_code: what the run was finished with; None if it was not.
     """
 
@@ -96,7 +96,7 @@ def _update(config: dict[str, Any], record: Any) -> None:
 def _note_artifact(segment: Segment, artifact: Any) -> None:
     segment.artifacts[artifact.name] = {
         "type": artifact.type,
-        "aliases": list(artifact.aliases),
+        "aliases": sorted(artifact.aliases),
         "metadata": json.loads(artifact.metadata or "{}"),
         "files": [entry.path for entry in artifact.manifest.contents],
     }
