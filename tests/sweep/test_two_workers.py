@@ -113,6 +113,19 @@ def test_a_run_that_does_worse_is_given_up(tmp_path: Path) -> None:
     assert "Traceback" not in bad.said
 
 
+def test_a_run_that_a_launcher_starts_elsewhere_reports_to_the_study(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    cluster = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")
+    found = worker(tmp_path, f"{RATE}=interval(0.01,0.1)", "hydra.sweeper.runs=1", *cluster).wait()
+    assert found.status == 0, found.said
+    assert [row["state"] for row in table(tmp_path)] == ["complete"]
+    assert list((tmp_path / "runs" / ".submitit").rglob("*_submitted.pkl"))
+    study = optuna.load_study(study_name="toy", storage=f"sqlite:///{tmp_path}/runs/toy/study.db")
+    (trial,) = study.trials
+    assert list(trial.intermediate_values) == [4, 8, 12]
+    assert trial.intermediate_values[12] == trial.value
+
+
 def test_mistakes_end_the_worker_with_status_2(tmp_path: Path) -> None:
     for overrides, expected in (
         (("seed=1",), "there is nothing to search"),
