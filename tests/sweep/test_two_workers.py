@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -116,7 +117,9 @@ def test_a_run_that_does_worse_is_given_up(tmp_path: Path) -> None:
 def test_a_run_that_a_launcher_starts_elsewhere_reports_to_the_study(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     cluster = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")
-    found = worker(tmp_path, f"{RATE}=interval(0.01,0.1)", "hydra.sweeper.runs=1", *cluster).wait()
+    paths = os.pathsep.join([str(ROOT / "src"), str(TOYS), os.environ.get("PYTHONPATH", "")])
+    space = (f"{RATE}=interval(0.01,0.1)", "hydra.sweeper.runs=1")
+    found = worker(tmp_path, *space, *cluster, PYTHONPATH=paths).wait()
     assert found.status == 0, found.said
     assert [row["state"] for row in table(tmp_path)] == ["complete"]
     assert list((tmp_path / "runs" / ".submitit").rglob("*_submitted.pkl"))
