@@ -95,3 +95,11 @@ def test_a_comparison_is_no_more_replaced_than_a_result() -> None:
         without_existing(planned, resume=False, force=False)
     # it was written before a result that an interrupted run did not get to
     assert without_existing(planned, resume=True, force=False) == planned
+    touched("out/a.jpg")
+    assert without_existing(planned, resume=True, force=False) == []
+
+
+def test_a_comparison_that_is_wanted_later_is_made() -> None:
+    touched("out/a.jpg")
+    planned = [Planned(Path("a.jpg"), OUT / "a.jpg", "jpeg", OUT / "a-compare.jpg")]
+    assert without_existing(planned, resume=True, force=False) == planned

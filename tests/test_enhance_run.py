@@ -119,13 +119,22 @@ def test_what_a_format_cannot_hold_is_said_once(capsys: pytest.CaptureFixture[st
 
 def test_what_was_left_of_a_file_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = (Image.fromarray(levels((4, 5, 3), np.uint8, seed)) for seed in (0, 1))
-    first.save("a.webp", save_all=True, append_images=[second])
-    assert write("a.webp") == 0
-    assert capsys.readouterr().err == (
-        "relit enhance: a.webp: holds 2 pictures, of which the first is enhanced\n"
+    first.save("a.tif", save_all=True, append_images=[second])
+    assert write("a.tif") == 0
+    assert (
+        capsys.readouterr().err == "relit enhance: a.tif: holds 2 pictures, of which the first is enhanced\n"
     )
-    with Image.open(OUT / "a.webp") as image:
+    with Image.open(OUT / "a.tif") as image:
         assert image.n_frames == 1
+
+
+@pytest.mark.parametrize("extension", ["webp", "png"])
+def test_an_animation_is_left_out(extension: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (Image.fromarray(levels((4, 5, 3), np.uint8, seed)) for seed in (0, 1))
+    first.save(f"a.{extension}", save_all=True, append_images=[second])
+    assert write(f"a.{extension}") == 1
+    assert "an animation of 2 pictures" in capsys.readouterr().err
+    assert not OUT.exists()
 
 
 def test_bad_files_are_named_with_a_remedy_and_the_others_are_done(
@@ -147,6 +156,28 @@ def test_bad_files_are_named_with_a_remedy_and_the_others_are_done(
     ]
     assert write("long.png", format_name="webp") == 1
     assert "16,383 pixels along a side; give another --format" in capsys.readouterr().err
+
+
+def test_what_can_not_be_written_or_is_no_result_costs_no_other_photograph(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dark, bright = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 200, np.uint8)
+    names = ("a.png", f"{'n' * 250}.png", "z.png")
+    for name, levels_ in zip(names, (bright, bright, dark), strict=True):
+        Image.fromarray(levels_).save(name)
+    # the comparison's name is longer than the system takes; black becomes 0 / 0
+    assert write(*names, correct=lambda image: image / image * 0.5, compare=True) == 2
+    assert sorted(path.name for path in OUT.iterdir()) == ["a-compare.png", "a.png"]
+    said = capsys.readouterr().err
+    assert "File name too long" in said
+    assert "z.png: the result is not finite" in said
+
+
+def test_an_absurd_resolution_is_not_kept() -> None:
+    Image.fromarray(levels((4, 5, 3), np.uint8)).save("a.tif", dpi=(2e8, 2e8))
+    assert write("a.tif", format_name="png") == 0
+    with Image.open(OUT / "a.png") as image:
+        assert "dpi" not in image.info
 
 
 def test_a_batch_holds_neighbours_of_the_same_size_and_changes_no_result() -> None:
@@ -183,3 +214,10 @@ def test_a_batch_that_memory_is_too_short_for_is_done_one_by_one(capsys: pytest.
     assert capsys.readouterr().err.startswith(
         "relit enhance: left out: white.png: does not fit into the memory"
     )
+
+
+def test_a_tiff_without_a_resolution_gets_none() -> None:
+    Image.fromarray(levels((4, 5, 3), np.uint8)).save("a.tif")
+    assert write("a.tif", format_name="png") == 0
+    with Image.open(OUT / "a.png") as image:
+        assert "dpi" not in image.info

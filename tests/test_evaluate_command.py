@@ -311,6 +311,32 @@ def test_copies_among_baids_photographs_count_once(capsys: pytest.CaptureFixture
     assert evaluated("--metrics", "psnr")["images"] == 3
 
 
+def test_what_is_a_copy_for_one_method_is_one_for_all() -> None:
+    for name, level in (("0152", 100), ("0152(2)", 100), ("0153", 120)):
+        put(f"gt/{name}.png", 110)
+        put(f"a/{name}.png", level + (name == "0152(2)"))
+        put(f"b/{name}.png", level)
+    found = []
+    for order in (("a", "b"), ("b", "a")):
+        methods = [option for name in order for option in ("--pred", f"{name}={name}")]
+        said = ["evaluate", *methods, "--gt", "gt", "--protocol", "baid", "--metrics", "psnr"]
+        assert main([*said, "--json", "figures.json"]) == 0
+        report = json.loads(Path("figures.json").read_text())
+        found.append({name: method["psnr"] for name, method in report["methods"].items()})
+        assert report["images"] == 2
+    assert found[0] == found[1]
+    assert found[0]["a"] == pytest.approx(found[0]["b"])
+
+
+def test_comparisons_beside_results_are_no_results() -> None:
+    for name in ("a", "b-compare"):
+        put(f"pred/{name}.png")
+        put(f"gt/{name}.png")
+    put("pred/a-compare.png", width=31)
+    report = evaluated("--metrics", "psnr")
+    assert [image["name"] for image in report["per_image"]] == ["a.png", "b-compare.png"]
+
+
 EXPERTS = "abcde"
 
 
@@ -396,6 +422,17 @@ def test_sice_gives_under_over_and_the_mean_over_both(low: str, references: str)
         "label": "under",
         "psnr": pytest.approx(under, abs=1e-4),
     }
+
+
+def test_sice_compares_with_the_middle_where_the_inputs_lie_beside_it() -> None:
+    """The published folder: low, over and mid."""
+    for folder, level in (("low", 90), ("over", 120)):
+        put(f"pred/{folder}/1.png", level)
+        put(f"gt/{folder}/1.png", level)
+    put("gt/mid/1.png", 100)
+    report = evaluated("--protocol", "sice", "--metrics", "psnr")
+    under, over = (20 * math.log10(255 / difference) for difference in (10, 20))
+    assert report["psnr"] == pytest.approx((under + over) / 2, abs=1e-4)
 
 
 def test_sice_wants_both_exposures(capsys: pytest.CaptureFixture[str]) -> None:

@@ -189,7 +189,9 @@ def test_released_and_missing_files_are_refused_with_the_remedy(tmp_path: Path) 
     released.touch()
     assert f"relit import {released}" in refusal(released)
     assert "no such weight file" in refusal(tmp_path / "absent.safetensors")
-    assert "no such weight file" in refusal(tmp_path)
+    assert f"is a folder. Give the file in it, such as {tmp_path / 'weights.safetensors'}" in refusal(
+        tmp_path
+    )
 
 
 # --- files of strangers ---
@@ -242,6 +244,17 @@ def test_interpolations_that_would_become_other_nodes_are_refused(tmp_path: Path
 
 # --- Both ---
 
+
+def test_a_torchscript_clip_that_a_weight_file_names_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.jit.script(torch.nn.Linear(1, 1)).save("clip.pt")
+    named = ClipIdentity("tiny-ViT", "clip.pt", "0" * 64).as_dict()
+    write_restorex(tmp_path / "w.safetensors", clip={"prior": named})
+    assert "may run any code" in refusal(tmp_path / "w.safetensors")
+
+
 WRITERS = {
     "clip_lit": lambda path: write_enhancer(path, ENHANCERS["ResidualPPM"]),
     "clip_restorex": write_restorex,
@@ -260,6 +273,23 @@ def test_results_of_half_precision_are_close_and_complete(
     assert found.dtype == torch.float32
     assert 1e-5 < (found - expected).abs().max() < 0.02
     assert abs((found - expected).mean()) < 2e-3  # rounded, not darkened or brightened
+
+
+def test_clip_lit_takes_no_clip(tmp_path: Path) -> None:
+    write_enhancer(tmp_path / "w.safetensors", ENHANCERS["UNet"])
+    with pytest.raises(ConfigurationError, match="--clip is for CLIP-RestoreX"):
+        load_method(tmp_path / "w.safetensors", CPU, tmp_path / "clip.pt")
+
+
+def test_a_reduced_map_in_half_precision_is_upsampled_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_enhancer(tmp_path / "w.safetensors", ENHANCERS["ResidualPPM"])
+    monkeypatch.setattr(fast, "LONG_SIDE", 24)
+    smooth = torch.linspace(0.2, 0.8, 64).expand(1, 3, 48, 64)
+    expected = load_method(tmp_path / "w.safetensors", CPU, fast=True)(smooth)
+    found = load_method(tmp_path / "w.safetensors", CPU, fast=True, precision="bf16")(smooth)
+    assert (found - expected).abs().max() < 0.01
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,35 @@ def test_an_image_keeps_its_size_its_alpha_and_where_it_can_its_mode(brighter: M
         assert out.getchannel("A").tobytes() == image.getchannel("A").tobytes()
 
 
+@pytest.mark.parametrize(("mode", "top"), [("I;16", 65535), ("F", 1.0)])
+def test_deep_grey_images_are_taken_at_their_own_range(brighter: Model, mode: str, top: float) -> None:
+    levels = np.linspace(0, top, 12).reshape(3, 4).astype(np.uint16 if mode == "I;16" else np.float32)
+    out = brighter(Image.fromarray(levels))
+    assert out.mode == mode
+    expected = brighter(levels)
+    np.testing.assert_array_equal(np.asarray(out), expected)
+    with pytest.raises(TypeError, match="uint16"):
+        brighter(Image.new("I", (4, 3)))
+
+
+def test_an_image_that_exif_says_is_turned_has_an_upright_result(brighter: Model) -> None:
+    stored = pixels(HEIGHT, WIDTH, 3, top=200).astype(np.uint8)
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(file, format="png", exif=exif)
+    out = brighter(Image.open(file))
+    np.testing.assert_array_equal(np.asarray(out), brighter(np.rot90(stored, -1).copy()))
+    assert out.getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("scale", [255, 65535])
+def test_floating_point_pixels_of_another_range_are_refused(brighter: Model, scale: int) -> None:
+    with pytest.raises(ValueError, match=r"in \[0, 1\], found .*divide"):
+        brighter(np.full((4, 5, 3), scale, np.float32))
+    assert brighter(np.full((4, 5, 3), 1.2, np.float32)).shape == (4, 5, 3)  # an overshoot is clipped
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((3, 4, 5)), np.zeros(3), torch.zeros(1, 4, 4), torch.zeros(2)])
 def test_what_is_no_picture_is_a_value_error(brighter: Model, wrong: np.ndarray | Tensor) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -123,6 +153,8 @@ def test_a_name_of_the_hub_is_fetched_from_its_cache_or_refused_with_the_remedy(
     monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ConfigurationError, match=r"(?s)someone/relit: .*could not be fetched.*Give the path"):
         relit.load("someone/relit")
+    with pytest.raises(ConfigurationError, match=r"someone/relit-v1\.5: .*could not be fetched"):
+        relit.load("someone/relit-v1.5")
     stored = tmp_path / "models--someone--relit"
     write_enhancer(stored / "snapshots" / "abc" / "weights.safetensors", ENHANCERS["UNet"])
     (stored / "refs").mkdir()

@@ -186,6 +186,7 @@ def killed_in(stage: str, cwd: Path, steps: int) -> None:
     assert step * 3 % 8 != 0  # in the middle of an epoch of 8 photographs
 
 
+@pytest.mark.slow
 def test_killed_twice_the_same_command_ends_with_the_same_bits(
     whole: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -215,6 +216,7 @@ def test_killed_in_a_round(whole: tuple[Path, str], tmp_path: Path, stage: str) 
     assert [name for name, tensor in expected.items() if not torch.equal(tensor, resumed[name])] == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_the_same_command_continues(whole: tuple[Path, str], tmp_path: Path) -> None:
     # enough for prompts, too little for a network's checkpoint
     result = start([*QUICKSTART, "logger=none"], tmp_path, file_size=400_000).wait()

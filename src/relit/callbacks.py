@@ -92,8 +92,8 @@ class SomethingToValidateOn(Callback):
             return
         raise ConfigurationError(
             f"validate_every is set, but there is nothing to validate on for each of {trainer.world_size} "
-            "process(es): name a folder with data.val_input=DIR, or keep photographs out of training with "
-            "data.held_out=N."
+            "process(es): name a folder with data.val_input=DIR (of pairs: data.layout.val_input=DIR and "
+            "data.layout.val_reference=DIR), or keep photographs out of training with data.held_out=N."
         )
 
 

@@ -16,6 +16,8 @@ from relit.plan import expand_plan
 from relit.stage_checks import RUNNER_TRAINER_KEYS, is_int, stage_problems, trainer_problems, unknown_keys
 from relit.targets import near, target_problems
 
+SUITABLE_CLIPS = "openai or tiny; for CLIP-RestoreX openai_prior, tiny_prior or imagenet_prior"
+
 TOP_LEVEL_KEYS = (
     "name",
     "seed",
@@ -135,8 +137,10 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
             raise ConfigurationError(f"{key}: not set. Set it: {key}=VALUE.") from error
         reason = str(error).splitlines()[0]
         if missing := re.match(r"Interpolation key '(\w+)\.", reason):
-            choose = f"{missing[1]}=NAME"
-            raise ConfigurationError(f"{key}: {reason}. Choose a {choose} that suits the method.") from error
+            known = f": {SUITABLE_CLIPS}" if missing[1] == "clip" else ""
+            raise ConfigurationError(
+                f"{key}: {reason}. Choose a {missing[1]}=NAME that suits the method{known}."
+            ) from error
         raise ConfigurationError(f"{key}: {reason}. Set it: {key}=VALUE." if key else reason) from error
 
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from relit.command_options import add_output
 from relit.data.command import add_data
 from relit.enhance_command import add_enhance
 from relit.errors import ConfigurationError
@@ -81,15 +82,7 @@ def _add_import(commands: Commands) -> None:
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="a released network or prompt pair"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="the weight file to write (.safetensors)",
-    )
-    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
+    add_output(parser, "the weight file to write (.safetensors)")
     parser.set_defaults(run=_import)
 
 

@@ -60,7 +60,7 @@ def load_clip(
         raise ConfigurationError(
             f"clip: {pretrained!r} is neither a file nor a tag of {model}. Tags: "
             f"{', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'}. "
-            "Without weights at hand use clip=tiny."
+            "Without weights at hand use clip=tiny, for CLIP-RestoreX clip=tiny_prior."
         )
     _check_text_tower(network, model)
     source = Path(pretrained).name if Path(pretrained).is_file() else pretrained
@@ -125,8 +125,8 @@ def _from_tag(model: str, tag: str) -> Any:
         raise ConfigurationError(
             f"clip: could not fetch {model} '{tag}' from {_source(config)}: {type(error).__name__}: {error}\n"
             "Fetch that file on a machine with access, copy it here, and set the node's "
-            "pretrained=/path/to/file (clip.prompts.pretrained, clip.identity.pretrained); "
-            "or set clip=tiny, which needs no download."
+            "pretrained=/path/to/file (clip.prompts.pretrained, clip.identity.pretrained; for CLIP-RestoreX "
+            "clip.prior.pretrained); or set clip=tiny (clip=tiny_prior), which needs no download."
         ) from error
 
 
@@ -147,8 +147,9 @@ def _from_file(model: str, path: Path, quick_gelu: bool | None) -> Any:
     if shown is None and quick_gelu is None:
         raise ConfigurationError(
             f"clip: nothing in {path} tells which activation its weights were trained with, and the wrong "
-            "one silently gives wrong features. Set quick_gelu: true (all of OpenAI's weights, DFN) or false "
-            f"(LAION, DataComp) on this clip node, or use the model name {model}-quickgelu."
+            "one silently gives wrong features. Set quick_gelu=true (all of OpenAI's weights, DFN) or false "
+            "(LAION, DataComp) on this clip node, such as +clip.prior.quick_gelu=true, or use the model name "
+            f"{model}-quickgelu."
         )
     if shown is not None and quick_gelu is not None and shown != quick_gelu:
         raise ConfigurationError(
@@ -171,7 +172,7 @@ def _shown_activation(model: str, path: Path) -> bool | None:
                 f"weights were trained without. Set model: {model.removesuffix('-quickgelu')}."
             )
         return True
-    if shown is None and _is_torchscript(path):  # only OpenAI published CLIP in this format
+    if shown is None and is_torchscript(path):  # only OpenAI published CLIP in this format
         return True
     return shown
 
@@ -188,7 +189,8 @@ def _neighbour_shows(path: Path) -> bool | None:
         ) from error
 
 
-def _is_torchscript(path: Path) -> bool:
+def is_torchscript(path: Path) -> bool:
+    """Whether ``path`` is a TorchScript file, which is code that runs when it is loaded; False of no file."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -210,7 +212,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _state(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return load_file(path)
-    if _is_torchscript(path):
+    if is_torchscript(path):
         return torch.jit.load(path, map_location="cpu").state_dict()
     state = torch.load(path, map_location="cpu", weights_only=True)
     return state.get("state_dict", state)

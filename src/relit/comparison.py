@@ -156,7 +156,10 @@ def compare(
     }
     first, *others = (cases.found for cases in paired.values())
     common = [key for key in first if all(key in other for other in others)]
-    keys, notes = _without_copies(common, first) if protocol.copies_once else (common, [])
+    keys = common
+    notes: list[str] = []
+    if protocol.copies_once:
+        keys, notes = _without_copies(common, [cases.found for cases in paired.values()])
     read = _reader(protocol)
     # five exposures in a row have the same references
     read_reference = lru_cache(maxsize=8)(read)
@@ -179,13 +182,22 @@ def compare(
     return Comparison(protocol, measurement.metrics, measurement.unavailable, references, methods, notes)
 
 
-def _without_copies(keys: Sequence[str], cases: Mapping[str, Case]) -> tuple[list[str], list[str]]:
-    """``keys`` of what is to be compared, and what is to be said of those that are left out."""
-    rows = [Row(cases[key].result, _only(cases[key]), "test", "", key) for key in keys]
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        kept = {row.scene for row in counted_once(rows, "results")}
-    return [key for key in keys if key in kept], [str(warning.message) for warning in said]
+def _without_copies(
+    keys: Sequence[str], methods: Sequence[Mapping[str, Case]]
+) -> tuple[list[str], list[str]]:
+    """``keys`` of what is to be compared, and what is to be said of those that are left out.
+
+    What is a copy for one method is one for all: they are compared on the same photographs.
+    """
+    kept = set(keys)
+    notes: list[str] = []
+    for cases in methods:
+        rows = [Row(cases[key].result, _only(cases[key]), "test", "", key) for key in keys]
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            kept &= {row.scene for row in counted_once(rows, "results")}
+        notes = notes or [str(warning.message) for warning in said]
+    return [key for key in keys if key in kept], notes
 
 
 def _only(case: Case) -> Path | None:

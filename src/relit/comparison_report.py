@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from relit.comparison import Comparison, MethodScores, Score
-from relit.measurement import COLUMNS, Figures
+from relit.measurement import Figures
+from relit.measures import measure
 
 
 def table(comparison: Comparison) -> str:
@@ -19,7 +20,7 @@ def table(comparison: Comparison) -> str:
     Of several methods the best and the second best figure of a metric are marked.
     """
     metrics, groups = comparison.metrics, _groups(comparison)
-    head = ["method", *(COLUMNS[metric].head for metric in metrics)]
+    head = ["method", *(measure(metric).head for metric in metrics)]
     rows = [
         [name, *cells]
         for group in groups.values()
@@ -74,13 +75,16 @@ def _marked(rows: Sequence[Figures], metrics: Sequence[str]) -> Iterator[list[st
     """Cells of each row; of several the best figure is marked ``*``, of three or more the second ``+``."""
     ranks: dict[str, list[str]] = {}
     for metric in metrics:
-        column = COLUMNS[metric]
-        values = sorted((row[metric] for row in rows), reverse=column.best is max)
+        values = sorted((row[metric] for row in rows), reverse=measure(metric).better == "higher")
         # figures that print alike share their rank
-        ranks[metric] = list(dict.fromkeys(column.cell(value) for value in values))
+        ranks[metric] = list(dict.fromkeys(_cell(metric, value) for value in values))
     for row in rows:
-        cells = {metric: COLUMNS[metric].cell(row[metric]) for metric in metrics}
+        cells = {metric: _cell(metric, row[metric]) for metric in metrics}
         yield [_mark(cell, ranks[metric], len(rows)) for metric, cell in cells.items()]
+
+
+def _cell(metric: str, value: float) -> str:
+    return f"{value:.{measure(metric).digits}f}"
 
 
 def _mark(cell: str, ranks: Sequence[str], methods: int) -> str:
@@ -111,7 +115,7 @@ def _below(comparison: Comparison) -> Iterator[str]:
     yield f"{images:,} image{'' if images == 1 else 's'}, protocol {comparison.protocol.name}"
     if len(methods) > 1:
         second = ", + second best" if len(methods) > 2 else ""
-        lower = [COLUMNS[name].head for name in comparison.metrics if COLUMNS[name].best is min]
+        lower = [measure(name).head for name in comparison.metrics if measure(name).better == "lower"]
         yield f"* best{second}" + (f"; of {' and '.join(lower)} the lowest" if lower else "")
     experts = next(iter(methods.values())).experts
     if len(experts) > 1:
@@ -121,7 +125,7 @@ def _below(comparison: Comparison) -> Iterator[str]:
         yield f"only images that all methods have are compared; left out: {', '.join(missed)}"
     yield from comparison.notes
     for name, reason in comparison.unavailable.items():
-        yield f"{COLUMNS[name].head} is unavailable: {reason}"
+        yield f"{measure(name).head} is unavailable: {reason}"
 
 
 def _method(method: MethodScores) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relit.command_options import add_clip, add_weights
 from relit.enhance_plan import Planned, plan_results, without_existing
 from relit.errors import ConfigurationError
 from relit.photo_file.formats import FORMATS
@@ -35,19 +38,8 @@ def add_enhance(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="DIR", help="the folder that results go to"
     )
-    parser.add_argument(
-        "--weights",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="weights.safetensors of a run's directory, or what relit import wrote",
-    )
-    parser.add_argument(
-        "--clip",
-        type=Path,
-        metavar="FILE",
-        help="the weights of the CLIP that CLIP-RestoreX's priors come from, where they can't be had by name",
-    )
+    add_weights(parser)
+    add_clip(parser)
     parser.add_argument(
         "--strength",
         type=float,
@@ -102,7 +94,11 @@ def add_enhance(commands: argparse._SubParsersAction) -> None:
 def _add_results(parser: argparse.ArgumentParser) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace results that exist")
-    existing.add_argument("--resume", action="store_true", help="skip photographs whose result exists")
+    existing.add_argument(
+        "--resume",
+        action="store_true",
+        help="skip photographs that are done",
+    )
     parser.add_argument(
         "--format",
         choices=("same", *FORMATS),
@@ -121,6 +117,7 @@ def _enhance(options: argparse.Namespace) -> int:
     if options.quality is not None and not any(FORMATS[one.format].lossy for one in planned):
         raise ConfigurationError("--quality: no result is a JPEG or WebP file. Leave it out.")
     to_do = without_existing(planned, options.resume, options.force)
+    _tell_others(options.photos)
     left_out = _write(options, to_do) if to_do else 0
     done, skipped = len(to_do) - left_out, len(planned) - len(to_do)
     said = f"{options.output}: {done:,} photograph{'' if done == 1 else 's'} enhanced"
@@ -128,6 +125,17 @@ def _enhance(options: argparse.Namespace) -> int:
     said += f", {left_out:,} left out" if left_out else ""
     print(said)
     return 1 if left_out else 0
+
+
+def _tell_others(named: Sequence[Path]) -> None:
+    """Name photographs in folders that no run will enhance."""
+    from relit.data.photo_tree import others_below
+
+    for folder in (name for name in named if name.is_dir()):
+        kinds = [f"{count:,} {kind}" for kind, count in others_below(folder).items()]
+        if kinds:
+            said = f"{folder}: {', '.join(kinds)} not read; convert them to JPEG, PNG or TIFF first"
+            print(f"relit enhance: {said}", file=sys.stderr)
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
@@ -143,8 +151,12 @@ def _check_numbers(options: argparse.Namespace) -> None:
 
 def _write(options: argparse.Namespace, planned: list[Planned]) -> int:
     from relit.enhance_run import Settings, write_results
+    from relit.memory import keep_large_allocations
     from relit.method import load_method
 
+    keep_large_allocations()
+    if options.precision != "32" and _device(options.device).type == "cpu":
+        print(f"relit enhance: --precision {options.precision} is slower than 32 on a CPU", file=sys.stderr)
     given = {name: getattr(options, name) for name in ("strength", "quality", "max_pixels", "batch")}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     method = load_method(

@@ -12,6 +12,9 @@ from relit.data.few import few
 from relit.errors import ConfigurationError
 from relit.photo_file.formats import format_of, named_for
 
+COMPARISON = "-compare"
+"""Behind the name of a result: the photograph beside it."""
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -60,7 +63,7 @@ def plan_results(
     for base, photo in _found(named, output):
         kind = format_of(photo) if format_name == "same" else format_name
         result = named_for(output / photo.relative_to(base), kind)
-        comparison = result.with_name(f"{result.stem}-compare{result.suffix}") if compare else None
+        comparison = result.with_name(f"{result.stem}{COMPARISON}{result.suffix}") if compare else None
         one = Planned(photo, result, kind, comparison)
         for file in one.written:
             # some disks take names that differ in case for the same
@@ -120,7 +123,7 @@ def without_existing(planned: Sequence[Planned], resume: bool, force: bool) -> l
 
     Args:
         planned: all results.
-        resume: skip photographs whose result exists.
+        resume: skip photographs of which all that is wanted exists.
         force: replace files that exist.
 
     Raises:
@@ -130,7 +133,7 @@ def without_existing(planned: Sequence[Planned], resume: bool, force: bool) -> l
     from relit.atomic import check_writable
 
     if resume:
-        planned = [one for one in planned if not os.path.lexists(one.result)]
+        planned = [one for one in planned if not all(os.path.lexists(file) for file in one.written)]
     files = [file for one in planned for file in one.written]
     exist = [str(file) for file in files if os.path.lexists(file)]
     if exist and not (force or resume):

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from relit.atomic import atomic_write
+from relit.atomic import DiskFull, atomic_write
+from relit.clip_restorex.feature_maps import NoRoom
 from relit.data.decoding import UnreadablePhoto
 from relit.enhance_plan import Planned
 from relit.grids import before_after
@@ -75,6 +76,10 @@ def _of_same_size(photos: Iterable[_Read], most: int) -> Iterator[list[_Read]]:
         yield group
 
 
+class _NoMemory(Exception):  # noqa: N818 - it says what is the matter
+    """Photographs that don't fit into memory; the message says so, with the remedy."""
+
+
 @dataclass
 class _Run:
     """What photographs go through, and the lines about them beside the progress bar."""
@@ -98,25 +103,33 @@ class _Run:
 
     def enhance(self, group: Sequence[_Read]) -> None:
         """Enhance photographs of one size at once, or one by one where memory is too short for that."""
-        results = self._results(group)
-        if results is not None:
+        try:
+            results = self._results(group)
+        except _NoMemory as error:
+            reason = str(error)
+        else:
             for one, result in zip(group, results.split(1), strict=True):
                 with self._or_left_out(one.planned):
+                    if not bool(result.isfinite().all()):
+                        raise ValueError("the result is not finite; try --precision 32, or other weights")
                     self._write(one, result)
-        elif len(group) > 1:
-            for one in group:
-                self.enhance([one])
-        else:
-            self._leave_out(group[0].planned, self._no_memory)
+            return
+        if len(group) == 1:
+            self._leave_out(group[0].planned, reason)
+            return
+        for one in group:
+            self.enhance([one])
 
-    def _results(self, group: Sequence[_Read]) -> Tensor | None:
-        """(B, 3, H, W), or None where memory is too short."""
+    def _results(self, group: Sequence[_Read]) -> Tensor:
+        """(B, 3, H, W)."""
         try:
             return enhanced(self.method, torch.cat([one.colours for one in group]), self.settings.strength)
+        except NoRoom as error:
+            raise _NoMemory(str(error)) from error
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-        return None
+            raise _NoMemory(self._no_memory) from error
 
     def _write(self, one: _Read, after: Tensor) -> None:
         planned, result = one.planned, with_srgb(one.photo, after)
@@ -129,19 +142,26 @@ class _Run:
 
     @contextmanager
     def _or_left_out(self, one: Planned) -> Iterator[None]:
-        """A photograph that can't be read or written is left out."""
+        """A photograph that can't be read, encoded or written is left out; a full disk ends the run."""
         try:
             yield
         except UnreadablePhoto as error:
-            self._leave_out(one, error.reason)
+            self._leave_out(one, error.reason or str(error))
         except TooLarge as error:
             self._leave_out(one, f"{error}; give another --format")
         except MemoryError:
             self._leave_out(one, self._no_memory)
+        except DiskFull:
+            raise
+        except (OSError, ArithmeticError, ValueError) as error:
+            # what encoders say of values that their format can't hold, or the system of a name
+            self._leave_out(one, str(error))
 
     @property
     def _no_memory(self) -> str:
-        return f"does not fit into the memory of {self.method.device}; reduce it, or use --device cpu"
+        device = self.method.device
+        elsewhere = "" if device.type == "cpu" else ", or use --device cpu"
+        return f"does not fit into the memory of {device}; give a smaller --tile, reduce it{elsewhere}"
 
     def _leave_out(self, one: Planned, reason: str) -> None:
         self.left_out += 1

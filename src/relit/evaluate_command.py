@@ -67,7 +67,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     _check_references(options.gt, metrics, protocol)
     from relit.comparison import compare
     from relit.comparison_report import table
+    from relit.data.photo_tree import photos_below
 
+    for folder in folders.values():
+        photos_below(folder)  # a mistyped one is told before weights of metrics are fetched
     measurement = _measurement(protocol, metrics)
     references = options.gt if measurement.needs_references else None
     found = compare(folders, references, measurement, progress=sys.stderr.isatty())
@@ -116,12 +119,12 @@ def _methods(given: Sequence[str]) -> dict[str, Path]:
 def _metrics(given: str | None, protocol: Protocol) -> list[str]:
     if given is None:
         return list(protocol.metrics)
-    from relit.measurement import COLUMNS
+    from relit.measures import MEASURABLE
 
     names = list(dict.fromkeys(name.strip().lower() for name in given.split(",")))
-    unknown = [name for name in names if name not in COLUMNS]
+    unknown = [name for name in names if name not in MEASURABLE]
     if unknown:
-        raise ConfigurationError(f"--metrics: no metric {unknown[0]!r}. There are {', '.join(COLUMNS)}.")
+        raise ConfigurationError(f"--metrics: no metric {unknown[0]!r}. There are {', '.join(MEASURABLE)}.")
     return names
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from relit.command_options import add_clip, add_output, add_weights
 from relit.errors import ConfigurationError
 
 SUFFIXES = (".pt2", ".onnx")
@@ -20,28 +20,9 @@ def add_export(commands: argparse._SubParsersAction) -> None:
         "halves them three times. The file is loaded again and kept only if its results are those of the "
         "weights. Nothing is streamed, so large photographs need more memory than with relit enhance.",
     )
-    parser.add_argument(
-        "--weights",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="weights.safetensors of a run's directory, or what relit import wrote",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="the file to write; .pt2 for PyTorch, .onnx for ONNX Runtime and others",
-    )
-    parser.add_argument(
-        "--clip",
-        type=Path,
-        metavar="FILE",
-        help="the weights of the CLIP that CLIP-RestoreX's priors come from, where they can't be had by name",
-    )
-    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
+    add_weights(parser)
+    add_output(parser, "the file to write; .pt2 for PyTorch, .onnx for ONNX Runtime and others")
+    add_clip(parser)
     parser.set_defaults(run=_export)
 
 

@@ -7,28 +7,51 @@ import io
 from pathlib import Path
 
 from relit.errors import ConfigurationError
+from relit.figure.registry import FIGURES
 
 FORMATS = ("png", "svg", "pdf")
 
 
 def add_figure(commands: argparse._SubParsersAction) -> None:
     """Add ``figure``."""
+    width = max(len(name) for name in FIGURES)
+    listed = "\n".join(
+        f"  {name:{width}}  {known.shows}{'' if known.method is None else f' [{known.method}]'}"
+        for name, known in FIGURES.items()
+    )
     parser = commands.add_parser(
         "figure",
         help="draw a figure of one run or of several",
-        description="Draw a figure. losses: the loss curves of each stage; several runs, such as the seeds "
-        "of one experiment, are drawn into one.",
+        description="Draw a figure of a finished run, or of several. Data and networks are built as the "
+        "run's config.yaml says, so give it runs that you trust.",
+        epilog=f"figures:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", choices=("losses",), help="which figure")
+    parser.add_argument("name", choices=tuple(FIGURES), metavar="NAME", help="which figure, see below")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's directory")
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FILE", help=f"of {', '.join(FORMATS)}; replaced"
+    )
+    parser.add_argument(
+        "--photo",
+        action="append",
+        dest="photos",
+        metavar="NAME",
+        help="a photograph to show, named as in the run's samples or scores.csv; may be given several times "
+        "(default: a few, spread over all)",
+    )
+    parser.add_argument(
+        "--imagenet",
+        metavar="FILE",
+        help="distance: weights of timm's vit_base_patch32_224, where they can't be fetched; none leaves the "
+        "ImageNet ViT out",
     )
     parser.set_defaults(run=_figure)
 
 
 def _figure(options: argparse.Namespace) -> None:
     from relit.atomic import atomic_write, check_writable
+    from relit.figure.registry import draw
 
     kind = options.output.suffix[1:].lower()
     if kind not in FORMATS:
@@ -36,9 +59,8 @@ def _figure(options: argparse.Namespace) -> None:
             f"{options.output}: expected a name that ends in one of {', '.join(FORMATS)}."
         )
     check_writable(options.output)
-    from relit.figures import FIGURES
-
+    figure = draw(options.name, options.runs, photos=options.photos, imagenet=options.imagenet)
     buffer = io.BytesIO()
-    FIGURES[options.name](options.runs).savefig(buffer, format=kind, dpi=130)
+    figure.savefig(buffer, format=kind, dpi=130)
     atomic_write(options.output, buffer.getvalue())
     print(options.output)

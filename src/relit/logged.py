@@ -25,9 +25,10 @@ def logged_curves(run_dir: Path) -> dict[str, Curve]:
     so what an earlier one logged from there on is replaced.
 
     Raises:
-        ConfigurationError: the run has no such files.
+        ConfigurationError: the run has no such files, or one of them is damaged.
     """
-    files = sorted(run_dir.glob(LOG_FILES), key=lambda file: int(file.parent.name[8:]))
+    found = (file for file in run_dir.glob(LOG_FILES) if file.parent.name[8:].isdecimal())
+    files = sorted(found, key=lambda file: int(file.parent.name[8:]))
     if not files:
         raise ConfigurationError(
             f"{run_dir}: has no {LOG_FILES}, so there are no curves to draw. Give the "
@@ -63,5 +64,11 @@ def _sitting(file: Path) -> dict[str, Curve]:
     for row in csv.DictReader(whole):
         for name, value in row.items():
             if name not in ("step", "epoch") and value:
-                curves.setdefault(name, {})[int(row["step"])] = float(value)
+                try:
+                    curves.setdefault(name, {})[int(row["step"])] = float(value)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ConfigurationError(
+                        f"{file}: {name} of step {row.get('step')} is no number: {value!r}. Restore the "
+                        "file, or move it away."
+                    ) from error
     return curves

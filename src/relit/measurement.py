@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from relit.errors import ConfigurationError
+from relit.measures import MEASURABLE
 from relit.metrics import image_psnr, image_ssim, round_to_8_bits
 from relit.perceptual import Unavailable, load_lpips, load_musiq
 from relit.protocols import REFERENCED, Protocol
@@ -16,32 +17,17 @@ Figures = dict[str, float]
 """By metric, of one image or as means over several."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """How a metric is shown.
+def measurement_of_run(protocol: Protocol, also: Sequence[str], device: torch.device) -> Measurement:
+    """PSNR, SSIM, and what a run's configuration wants ``also``.
 
-    Attributes:
-        head: its name and unit.
-        digits: behind the decimal point.
-        best: which of two figures is the better one, ``max`` or ``min``.
+    Raises:
+        ConfigurationError: there is no such metric.
     """
-
-    head: str
-    digits: int
-    best: Callable[[Sequence[float]], float]
-
-    def cell(self, value: float) -> str:
-        """The figure as text."""
-        return f"{value:.{self.digits}f}"
-
-
-COLUMNS = {
-    "psnr": Column("PSNR (dB)", 2, max),
-    "ssim": Column("SSIM", 3, max),
-    "lpips": Column("LPIPS", 3, min),
-    "musiq": Column("MUSIQ", 2, max),
-}
-"""Every metric there is."""
+    if unknown := [name for name in also if name not in MEASURABLE]:
+        raise ConfigurationError(
+            f"finish: also={list(also)}: no metric {unknown[0]!r}. There are {', '.join(MEASURABLE)}."
+        )
+    return Measurement(protocol, list(dict.fromkeys(["psnr", "ssim", *also])), device)
 
 
 class Measurement:
@@ -49,7 +35,7 @@ class Measurement:
 
     Args:
         protocol: how images are prepared and compared.
-        metrics: names of :data:`COLUMNS`.
+        metrics: names of :data:`~relit.measures.MEASURABLE`.
         device: where to compute.
 
     Attributes:
@@ -82,13 +68,14 @@ class Measurement:
 
         Args:
             result: (1, 3, H, W) in [0, 1], of the size that the protocol wants.
-            reference: alike; None where no metric needs one.
+            reference: alike; None measures only what needs none.
 
         Raises:
             ValueError: the image is too small for a metric, or has a single level where that has no figure.
         """
         pictures = [None if image is None else image.to(self.device) for image in (result, reference)]
-        return {name: measure(*pictures) for name, measure in self._measures.items()}  # type: ignore[arg-type]
+        wanted = [name for name in self._measures if reference is not None or name not in REFERENCED]
+        return {name: self._measures[name](*pictures) for name in wanted}  # type: ignore[arg-type]
 
     def _load(self, name: str) -> Callable[..., float]:
         if name == "psnr":

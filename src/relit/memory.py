@@ -1,4 +1,4 @@
-"""Keep large freed blocks in the process: on CPU that halves the time of a training step."""
+"""Keep large freed blocks in the process: on CPU that halves the time of a step, and of a photograph."""
 
 from __future__ import annotations
 

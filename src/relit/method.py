@@ -102,6 +102,10 @@ def load_method(
             f"{source}: --fast is for CLIP-LIT, whose illumination map can come from a reduced photograph. "
             "CLIP-RestoreX computes every pixel of the result itself. Leave --fast out."
         )
+    if clip is not None and name == "clip_lit":
+        raise ConfigurationError(
+            f"{source}: --clip is for CLIP-RestoreX; CLIP-LIT needs no CLIP once it is trained. Leave it out."
+        )
     check_network(metadata.get("network"), source)
     try:
         if name == "clip_lit":

@@ -67,15 +67,23 @@ def image_ssim(result: Tensor, reference: Tensor, protocol: Protocol = RGB8) -> 
         height, width = x.shape[-2:]
         raise ValueError(f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, not {width}x{height}")
     data_range = _data_range(x, protocol)
+    # one channel after the other: a third of the memory
+    channels = [
+        _channel_ssim(*pair, data_range, protocol.sample_covariance)
+        for pair in zip(x.split(1, dim=1), y.split(1, dim=1), strict=True)
+    ]
+    return torch.stack(channels).mean(dim=0).to(result.device).float()
+
+
+def _channel_ssim(x: Tensor, y: Tensor, data_range: Tensor, sample_covariance: bool) -> Tensor:
+    """(B,), the mean over pixels, of (B, 1, H, W)."""
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    correction = WINDOW**2 / (WINDOW**2 - 1) if protocol.sample_covariance else 1.0
+    correction = WINDOW**2 / (WINDOW**2 - 1) if sample_covariance else 1.0
     mu_x, mu_y = _window_mean(x), _window_mean(y)
     variances = correction * (_window_mean(x * x) - mu_x * mu_x + _window_mean(y * y) - mu_y * mu_y)
     covariance = correction * (_window_mean(x * y) - mu_x * mu_y)
     luminance = (2 * mu_x * mu_y + c1) / (mu_x * mu_x + mu_y * mu_y + c1)
-    return (
-        (luminance * (2 * covariance + c2) / (variances + c2)).mean(dim=(1, 2, 3)).to(result.device).float()
-    )
+    return (luminance * (2 * covariance + c2) / (variances + c2)).mean(dim=(1, 2, 3))
 
 
 def luma(images: Tensor) -> Tensor:

@@ -14,7 +14,10 @@ METRICS_FILE = "metrics.json"
 
 
 def write_metrics(run_dir: Path, report: Mapping[str, Any]) -> Path:
-    """Write ``report`` atomically and return the file; the infinite PSNR of equal images becomes null."""
+    """Write ``report`` atomically and return the file; the infinite PSNR of equal images becomes null.
+
+    A figure that is not a number stays one, as the text ``nan``.
+    """
     path = run_dir / METRICS_FILE
     atomic_write(path, json.dumps(_plain(report), indent=2, allow_nan=False).encode())
     return path
@@ -23,4 +26,6 @@ def write_metrics(run_dir: Path, report: Mapping[str, Any]) -> Path:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,20 +7,25 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from relit.errors import ConfigurationError
 from relit.frozen_tower import FrozenTower
 from relit.hub import fetch
 from relit.method import Method, load_method
+from relit.weights import WEIGHTS_FILE
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
+BRIGHTEST = 4
+"""Floating-point pixels above it are no overshoot of [0, 1] but counts of another range."""
 
-WEIGHTS_FILE = "weights.safetensors"
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 
 
-def load(weights: str | Path, device: str | None = None, clip: FrozenTower | Path | None = None) -> Model:
+def load(
+    weights: str | Path, device: str | None = None, clip: FrozenTower | str | Path | None = None
+) -> Model:
     """A trained method, ready for pictures.
 
     Args:
@@ -33,6 +38,7 @@ def load(weights: str | Path, device: str | None = None, clip: FrozenTower | Pat
         ConfigurationError: there is no such file or repository, or it holds no finished method.
     """
     found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    clip = Path(clip) if isinstance(clip, str) else clip
     return Model(load_method(_file(weights), found, clip))
 
 
@@ -55,14 +61,17 @@ class Model:
     def __call__(self, picture: Picture) -> Picture:
         """The result, of the type, shape and range of ``picture``; pixels are taken for sRGB.
 
+        A Pillow image that its EXIF says is turned has an upright result.
+
         Args:
-            picture: a Pillow image of any mode, whose result is RGB, or L, LA, RGBA like the image; an array
-                (H, W), (H, W, 3) or (H, W, 4); or a tensor (3, H, W) or (B, 3, H, W). Arrays and tensors hold
-                uint8, uint16, or floating-point numbers in [0, 1]. Alpha is given back as it is.
+            picture: a Pillow image, whose result is RGB, or of mode L, LA, RGBA, I;16 or F (in [0, 1]) where
+                the image is; an array (H, W), (H, W, 3) or (H, W, 4); or a tensor (3, H, W) or (B, 3, H, W).
+                Arrays and tensors hold uint8, uint16, or floating-point numbers in [0, 1]. Alpha is given
+                back as it is.
 
         Raises:
             TypeError: it is nothing of these, or of another data type.
-            ValueError: it has another shape.
+            ValueError: it has another shape, or floating-point pixels far above 1.
         """
         if isinstance(picture, Image.Image):
             return self._image(picture)
@@ -73,7 +82,10 @@ class Model:
         raise TypeError(f"expected a Pillow image, a numpy array or a tensor, not a {type(picture).__name__}")
 
     def _image(self, image: Image.Image) -> Image.Image:
-        if image.mode not in ("RGB", "L", "LA", "RGBA"):
+        image = ImageOps.exif_transpose(image)
+        if image.mode == "I":
+            raise TypeError("a Pillow image of mode I has no known range: give it as a uint16 array")
+        if image.mode not in ("RGB", "L", "LA", "RGBA", "I;16", "F"):
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         return Image.fromarray(self._array(np.asarray(image)))
 
@@ -102,6 +114,10 @@ class Model:
 def _unit(pixels: Tensor) -> Tensor:
     """Pixels of any accepted type in [0, 1], float32."""
     if pixels.is_floating_point():
+        if pixels.numel() and (top := float(pixels.max())) > BRIGHTEST:
+            raise ValueError(
+                f"expected floating-point pixels in [0, 1], found {top:g}: divide by 255, or by 65535"
+            )
         return pixels.float()
     if pixels.dtype not in (torch.uint8, torch.uint16):
         raise TypeError(f"expected uint8, uint16 or floating-point pixels in [0, 1], not {pixels.dtype}")
@@ -122,7 +138,7 @@ def _file(weights: str | Path) -> Path:
     named = isinstance(weights, str) and len(parts) >= 2 and all(parts) and not local.is_absolute()
     if local.exists() or not named or parts[0] in (".", "..", "~"):
         return local
-    if len(parts) == 2 and local.suffix:
+    if len(parts) == 2 and local.suffix in WEIGHT_SUFFIXES:
         return local  # runs/weights.safetensors, which is missing
     repository, name = "/".join(parts[:2]), "/".join(parts[2:]) or WEIGHTS_FILE
     try:

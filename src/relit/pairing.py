@@ -10,6 +10,7 @@ from pathlib import Path
 from relit.data.files import Matches, find_folder, match, photos_in, same_name
 from relit.data.layouts.msec import EXPERTS, EXPOSURE_LABELS
 from relit.data.photo_tree import photos_below
+from relit.enhance_plan import COMPARISON
 from relit.errors import ConfigurationError
 from relit.protocols import Protocol
 
@@ -62,7 +63,7 @@ def pair_results(protocol: Protocol, results: Path, references: Path | None) -> 
     Raises:
         ConfigurationError: a folder is missing or empty, or nothing fits together.
     """
-    paths = photos_below(results)
+    paths = _without_comparisons(photos_below(results))
     if references is None:
         return _unreferenced(paths, results)
     pair = {"names": _by_name, "msec": _of_experts, "sice": _by_exposure}[protocol.pairing]
@@ -73,6 +74,17 @@ def pair_results(protocol: Protocol, results: Path, references: Path | None) -> 
             + "".join(f" For one, {path}: {reason}." for path, reason in cases.unmatched[:1])
         )
     return cases
+
+
+def _without_comparisons(paths: Sequence[Path]) -> list[Path]:
+    """Not what ``relit enhance --compare`` writes beside a result: ``a-compare.png`` where ``a.png`` is."""
+    there = set(paths)
+    return [
+        path
+        for path in paths
+        if not path.stem.endswith(COMPARISON)
+        or path.with_stem(path.stem.removesuffix(COMPARISON)) not in there
+    ]
 
 
 def _rule(protocol: Protocol) -> str:
@@ -127,7 +139,8 @@ def _by_exposure(paths: Sequence[Path], results: Path, references: Path) -> Case
 
 
 def _exposure_references(references: Path, names: Sequence[str]) -> Path:
-    folders = (find_folder(references, name) for name in (*names, "mid", "gt"))
+    """The middle of the brackets first: beside it, the folders low and over hold the inputs."""
+    folders = (find_folder(references, name) for name in ("mid", "gt", *names))
     return next((folder for folder in folders if folder.is_dir()), references)
 
 

@@ -73,11 +73,13 @@ def _share(indices: Iterable[int], measure: Measure) -> tuple[list[Scored], Exce
 def compared(
     measurement: Measurement, pictures: Mapping[str, Tensor], kinds: Iterable[str]
 ) -> dict[str, Figures]:
-    """Figures of each of ``kinds`` against ``reference``, as far as they are there; all (1, 3, H, W)."""
+    """Figures of each of ``kinds`` as far as they are there; all (1, 3, H, W).
+
+    Without a ``reference`` only what needs none is measured.
+    """
     reference = pictures.get("reference")
-    if reference is None:
-        return {}
-    return {kind: measurement(pictures[kind], reference) for kind in kinds if kind in pictures}
+    found = {kind: measurement(pictures[kind], reference) for kind in kinds if kind in pictures}
+    return {kind: figures for kind, figures in found.items() if figures}
 
 
 def means(scores: Sequence[Scored]) -> dict[str, Figures]:

@@ -40,9 +40,14 @@ VOLATILE = (
     "data.test_input",
     "data.test_reference",
     "data.test_size",
+    "data.layout.test_input",
+    "data.layout.test_reference",
     "stage.*.data.num_workers",
     "stage.*.trainer.log_every_n_steps",
 )
+
+# As long as no stage hands over its best weights by what validation found.
+VALIDATION = ("validate_every", "stage.*.validate_every")
 
 _OWNED_BY_RUN = (
     "stages",
@@ -94,8 +99,14 @@ def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in _flatten(config)
-        if not any(fnmatch(key, pattern) for pattern in VOLATILE)
+        if not any(fnmatch(key, pattern) for pattern in _volatile(config))
     }
+
+
+def _volatile(config: Mapping[str, Any]) -> tuple[str, ...]:
+    stages = (config.get("stage") or {}).values()
+    judged = any(isinstance(stage, Mapping) and stage.get("best") for stage in stages)
+    return VOLATILE if judged else VOLATILE + VALIDATION
 
 
 def open_run(run_dir: Path, config: Mapping[str, Any], *, fresh: bool) -> RunState:
@@ -122,7 +133,12 @@ def open_run(run_dir: Path, config: Mapping[str, Any], *, fresh: bool) -> RunSta
         # a run that ended before it trained, by a wrong path say, binds nobody to its settings
         state.settings = settings
         write_state(run_dir, state)
-    _refuse_other_settings(run_dir, state.settings, settings)
+    begun_with = {
+        key: value
+        for key, value in state.settings.items()
+        if not any(fnmatch(key, pattern) for pattern in _volatile(config))
+    }
+    _refuse_other_settings(run_dir, begun_with, settings)
     return state
 
 

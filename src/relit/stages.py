@@ -40,13 +40,11 @@ from relit.pruning import Pruning, Trial
 from relit.run_state import FinishedStage, RunState, open_run, write_state
 from relit.stage_trainer import stage_trainer
 from relit.targets import resolve_target
-from relit.weights import Weights, read_weights, write_weights
+from relit.weights import WEIGHTS_FILE, Weights, read_weights, write_weights
 
 log = logging.getLogger(__name__)
 
 _default_format = warnings.formatwarning
-
-WEIGHTS_FILE = "weights.safetensors"
 """What a finished stage leaves in its folder."""
 
 BATCH_KEYS = frozenset({"augment", "batch_size", "crop", "images", "num_workers"})
@@ -236,7 +234,7 @@ class _Run:
     _sources: dict[str, LightningDataModule] = field(default_factory=dict)
 
     def train_and_finish(self) -> dict[str, float]:
-        self._clip = _build_clip(self.config.get("clip") or {})
+        self._clip = build_clips(self.config.get("clip") or {})
         if not self.config["train"]:
             return self._finish(*self._weights_to_evaluate())
         if self.strategy.is_global_zero:
@@ -453,7 +451,7 @@ def _build_logger(config: dict[str, Any], run_dir: Path, state: RunState) -> Run
     return RunLogger(factory(run_dir=run_dir, run_name=run_name, run_id=state.run_id, config=config))
 
 
-def _build_clip(nodes: Mapping[str, Any]) -> dict[str, Any]:
+def build_clips(nodes: Mapping[str, Any]) -> dict[str, Any]:
     """Instantiate each role's CLIP; roles with equal settings share one."""
     built: dict[str, Any] = {}
     roles: dict[str, Any] = {}

@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from relit.atomic import atomic_write
 from relit.errors import ConfigurationError
 
+WEIGHTS_FILE = "weights.safetensors"
+"""Name of a weight file in a run's directory, and in a stage's."""
+
 Weights = dict[str, dict[str, Tensor]]
 """Groups of tensors by name, such as ``{"enhancer": {"cond1.weight": ...}, "prompts": {"embeddings":
 ...}}``.
@@ -62,6 +65,8 @@ def read_weights(path: str | Path) -> tuple[Weights, dict[str, Any]]:
         ConfigurationError: ``path`` is missing, truncated, or no weight file of Relit.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ConfigurationError(f"{path}: is a folder. Give the file in it, such as {path / WEIGHTS_FILE}.")
     if not path.is_file():
         raise ConfigurationError(f"{path}: no such weight file. Give the path of a weights.safetensors.")
     groups: Weights = {}

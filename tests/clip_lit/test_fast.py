@@ -152,7 +152,10 @@ def test_a_flat_map_gives_the_exact_result(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["91_51094235055_o", "c5b8b4070688114c602b27933c6699b6"])
+@pytest.mark.parametrize(
+    "name",
+    ["110_51093502029_o", "30374039626_355dca2192_o", "91_51094235055_o", "c5b8b4070688114c602b27933c6699b6"],
+)
 def test_real_photographs_come_out_close_to_the_exact_result(name: str, shared: Path) -> None:
     network = ResidualPPM().eval()
     checkpoint = shared / "checkpoints/clip_lit/enhancement_model.pth"

@@ -35,7 +35,8 @@ SMALL = [
 ]
 
 
-LAST = "plan=[prompt_initialisation, self_reconstruction, enhancement]"
+# Neither rounds nor figures of the result.
+LAST = ["plan=[prompt_initialisation, self_reconstruction, enhancement]", "finish=[]"]
 
 
 def composed(run_dir: Path, *overrides: str) -> DictConfig:
@@ -144,7 +145,7 @@ def test_rounds_are_judged_by_one_prompt_pair(validated: Path) -> None:
 
 
 def test_validating_changes_nothing_that_is_learned(validated: Path, tmp_path: Path) -> None:
-    plain = trained(tmp_path / "plain", "data.held_out=2")
+    plain = trained(tmp_path / "plain", "data.held_out=2", "finish=[]")
     assert not rows(plain, "val/S")
     for group, tensors in weights(plain, "5-tuning").items():
         for name, tensor in tensors.items():
@@ -162,7 +163,7 @@ def test_a_run_killed_around_a_validation_ends_with_the_same_weights_and_figures
     from relit.clip_lit.enhancer_stages import Enhancement
 
     overrides = [
-        *("data.held_out=2", "validate_every=1", LAST),
+        *("data.held_out=2", "validate_every=1", *LAST),
         *("stage.enhancement.steps=4", "ema={decay: 0.5}"),
         "stage.enhancement.best={monitor: val/S, mode: max}",
     ]
@@ -189,20 +190,20 @@ def test_nothing_to_validate_on_is_said(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
-    return rows(trained(tmp_path_factory.mktemp("losses") / "run", LAST), "enhancement/loss")
+    return rows(trained(tmp_path_factory.mktemp("losses") / "run", *LAST), "enhancement/loss")
 
 
 @pytest.mark.parametrize(
     ("switch", "tolerance"),
     [
-        (["trainer.precision=bf16-mixed"], 3e-2),
+        pytest.param(["trainer.precision=bf16-mixed"], 3e-2, marks=pytest.mark.slow),
         (["+trainer.gradient_clip_val=1e6"], 0.0),
     ],
 )
 def test_switches_leave_the_losses_as_they_are(
     switch: list[str], tolerance: float, losses: dict[int, float], tmp_path: Path
 ) -> None:
-    found = rows(trained(tmp_path / "run", LAST, *switch), "enhancement/loss")
+    found = rows(trained(tmp_path / "run", *LAST, *switch), "enhancement/loss")
     assert found.keys() == losses.keys()
     for step, loss in losses.items():
         assert found[step] == pytest.approx(loss, rel=tolerance), step
@@ -223,7 +224,7 @@ def test_the_memory_layout_is_a_switch_and_leaves_the_loss_as_it_is(
         layouts.append(weight.is_contiguous(memory_format=torch.channels_last))
 
     monkeypatch.setattr(Enhancement, "on_train_end", look, raising=False)
-    run = trained(tmp_path / "run", LAST, f"channels_last={str(channels_last).lower()}")
+    run = trained(tmp_path / "run", *LAST, f"channels_last={str(channels_last).lower()}")
     assert layouts == [channels_last]
     assert rows(run, "enhancement/loss") == pytest.approx(losses, rel=1e-4)
 
@@ -287,7 +288,7 @@ def test_with_references_enhancer_stages_log_psnr_and_ssim(tmp_path: Path) -> No
     overrides = [o for o in SMALL if not o.startswith(("data.crops", "data.procedural"))]
     folders = [f"data.backlit={dark}", f"data.well_lit={bright}", f"data.val_input={dark}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        place = ["name=own", f"runs={tmp_path}", f"run_dir={tmp_path / 'own'}", "validate_every=2", LAST]
+        place = ["name=own", f"runs={tmp_path}", f"run_dir={tmp_path / 'own'}", "validate_every=2", *LAST]
         paired = ["data=folders", "data.size=24", *folders, f"data.val_reference={bright}"]
         cfg = compose("train", [*overrides, "data.test_size=null", *paired, *place])
     run_stages(cfg)
@@ -326,8 +327,8 @@ def test_without_test_photographs_the_held_out_ones_are_judged(validated: Path, 
 
 @pytest.mark.slow
 def test_compiled_networks_leave_the_losses_as_they_are(losses: dict[int, float], tmp_path: Path) -> None:
-    run = trained(tmp_path / "run", LAST, "compile=true", "data.held_out=2", "validate_every=2")
-    plain = rows(trained(tmp_path / "plain", LAST, "data.held_out=2"), "enhancement/loss")
+    run = trained(tmp_path / "run", *LAST, "compile=true", "data.held_out=2", "validate_every=2")
+    plain = rows(trained(tmp_path / "plain", *LAST, "data.held_out=2"), "enhancement/loss")
     assert rows(run, "enhancement/loss") == pytest.approx(plain, rel=1e-3)
 
 
@@ -335,7 +336,7 @@ def test_gradient_clipping_is_handed_to_the_trainer(losses: dict[int, float], tm
     """Adam hardly sees the scale of gradients, so plain gradient descent shows whether they are clipped."""
     node = "stage.enhancement.module.optimizer"
     descent = [f"{node}._target_=torch.optim.SGD", f"{node}.lr=1.0", f"~{node}.betas"]
-    before = network_state(trained(tmp_path / "run", LAST, *descent, "+trainer.gradient_clip_val=1e-3"), 2)
+    before = network_state(trained(tmp_path / "run", *LAST, *descent, "+trainer.gradient_clip_val=1e-3"), 2)
     after = network_state(tmp_path / "run", 3)
     moved = torch.cat([(after[name] - before[name]).flatten() for name in after]).norm()
     assert 0 < moved <= 2.001e-3
@@ -347,15 +348,16 @@ def network_state(run_dir: Path, index: int) -> dict[str, torch.Tensor]:
 
 
 def test_a_moving_average_of_the_enhancer_is_handed_over(tmp_path: Path) -> None:
-    averaged = trained(tmp_path / "averaged", LAST, "ema={decay: 0.25}")
+    averaged = trained(tmp_path / "averaged", *LAST, "ema={decay: 0.25}")
     steps = [
-        network_state(trained(tmp_path / f"{n}", LAST, f"stage.enhancement.steps={n}"), 3) for n in (1, 2)
+        network_state(trained(tmp_path / f"{n}", *LAST, f"stage.enhancement.steps={n}"), 3) for n in (1, 2)
     ]
     for name, tensor in network_state(averaged, 3).items():
         expected = 0.25 * steps[0][name] + 0.75 * steps[1][name]
         torch.testing.assert_close(tensor, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_dead_start_is_drawn_anew(tmp_path: Path) -> None:
     """A network that gives white everywhere has less than 8 dB, and no gradient to leave by."""
     dead = ["network.initial_map=-1", "plan=[self_reconstruction]", "stage.self_reconstruction.steps=40"]
@@ -368,7 +370,7 @@ def test_the_start_file_gives_the_first_stage_its_weights(validated: Path, tmp_p
     begun = trained(
         tmp_path / "run",
         f"start={validated / 'weights.safetensors'}",
-        "plan=[enhancement]",
+        *("plan=[enhancement]", "finish=[]"),
         "stage.enhancement.module.optimizer.lr=1e-12",
     )
     for group in ("enhancer", "prompts"):

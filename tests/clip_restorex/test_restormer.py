@@ -121,7 +121,7 @@ def test_priors_add_modulation_and_change_no_other_name() -> None:
 def test_an_upsampled_flat_area_begins_flat_and_can_learn_not_to_be() -> None:
     """No checkerboard to begin with: a pixel becomes four equal ones, whose kernels have their own slopes."""
     torch.manual_seed(0)
-    layer = Upsample(8).double()
+    layer = Restormer(**TINY | {"dim": 4, "heads": (1, 1, 1, 1)}).double().up2_1
     flat = drawn(2, 8, 1, 1).expand(2, 8, 6, 6)
     with torch.no_grad():
         up = layer(flat)[..., 2:-2, 2:-2]  # beyond the zeros that pad the border
@@ -166,6 +166,15 @@ def test_a_flat_photograph_stays_flat_through_a_levelled_network() -> None:
     assert pattern() > 1e-3
     network.level()
     assert pattern() < 1e-9
+
+
+def test_restormer_as_published_is_not_levelled() -> None:
+    network = Restormer(**TINY, levelled=False)
+    before = network.up2_1.body[0].weight.clone()
+    network.level()
+    assert torch.equal(network.up2_1.body[0].weight, before)
+    sums = before.sum(dim=(2, 3)).unflatten(0, (-1, 4))
+    assert (sums - sums[:, :1]).abs().max() > 0.01
 
 
 def test_the_plain_network_by_its_parts() -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 from relit.clip_restorex import feature_maps
 from relit.clip_restorex.restormer import Restormer
 from relit.clip_restorex.streaming import streamed, strips
-from relit.errors import ConfigurationError
 
 SMALL: dict[str, Any] = {"dim": 8, "blocks": (2, 1, 1, 2), "refinement": 2, "heads": (1, 2, 4, 2)}
 PRIOR = 3
@@ -185,7 +184,8 @@ def test_maps_in_files_give_the_same_and_leave_nothing_behind(
     network, images, priors = built(), pictures(32, 16, count=2), drawn(2, 4, PRIOR)
     expected = streamed(network, images, priors, rows=5)
     monkeypatch.setattr(feature_maps, "IN_MEMORY", 0)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # it is asked for anew
     torch.testing.assert_close(streamed(network, images, priors, rows=5), expected, atol=0, rtol=0)
     assert not list(tmp_path.iterdir())
 
@@ -201,6 +201,7 @@ def test_a_map_above_the_limit_is_no_memory_of_the_process(monkeypatch: pytest.M
 
 def test_no_room_for_maps_is_told_with_the_folder_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_maps, "IN_MEMORY", 0)
+    monkeypatch.setenv("TMPDIR", "/nowhere")
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    with pytest.raises(ConfigurationError, match=r"/nowhere: .*TMPDIR.*--max-pixels"):
+    with pytest.raises(feature_maps.NoRoom, match=r"/nowhere: .*TMPDIR"):
         feature_maps.feature_map(torch.zeros(1, 3, 8, 8), 3, 8, 8)

@@ -90,6 +90,22 @@ def test_every_exif_orientation_is_undone_as_pillow_does(
     assert read_photo(path).shape == ((3, 10, 6) if orientation >= 5 else (3, 6, 10))
 
 
+@pytest.mark.parametrize("orientation", [5, 6, 8])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_uncompressed_and_compressed_tiffs_that_are_turned_hold_the_same(
+    tmp_path: Path, mode: str, orientation: int
+) -> None:
+    levels = np.arange(6 * 10 * 4, dtype=np.uint8).reshape(6, 10, 4)
+    image = Image.fromarray(levels[..., 0] if mode == "L" else levels, mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "raw.tif", exif=exif)
+    image.save(tmp_path / "lzw.tif", exif=exif, compression="tiff_lzw")
+    raw, lzw = (read_photo(tmp_path / name) for name in ("raw.tif", "lzw.tif"))
+    assert raw.shape == (3, 10, 6)
+    assert torch.equal(raw, lzw)
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_nonsense_orientation_and_damaged_exif_leave_the_photo_as_it_is(tmp_path: Path) -> None:
     exif = Image.Exif()

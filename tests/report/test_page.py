@@ -19,7 +19,9 @@ from written_run import SIZE, figures, pictures, written_run
 
 from relit.cli import main
 from relit.data.photo import write_png
+from relit.errors import ConfigurationError
 from relit.grids import before_after
+from relit.metrics_file import write_metrics
 from relit.protocols import RGB8
 from relit.report.embedded import embed
 from relit.report.finish import write_report
@@ -51,6 +53,31 @@ def written(tmp_path: Path, *runs: Path) -> Page:
 
 
 # --- one run ---
+
+
+def test_a_figure_that_is_no_number_is_shown_as_such_and_is_never_the_best(tmp_path: Path) -> None:
+    sound, broken = (written_run(tmp_path / name) for name in ("sound", "broken"))
+    report = figures(0)
+    report["result"]["psnr"] = float("nan")
+    write_metrics(broken, report)
+    page = written(tmp_path, sound, broken)
+    cells = [text for row in page.rows for text, _ in row]
+    assert any("best" in cell for cell in cells)
+    assert "nan" in cells
+    assert not [cell for cell in cells if "best" in cell and ("nan" in cell or "∞" in cell)]
+
+
+def test_damage_of_a_log_costs_the_page_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = written_run(tmp_path / "run")
+    (run / "logs" / "version_old").mkdir()
+    (run / "logs" / "version_old" / "metrics.csv").write_text("step\n")
+    write_page([run], tmp_path / "page.html")
+    log = run / "logs" / "version_0" / "metrics.csv"
+    log.write_text(log.read_text() + "0,x,,,,50\n")
+    with pytest.raises(ConfigurationError, match=r"version_0/metrics\.csv: reference_priors/loss of step 50"):
+        write_page([run], tmp_path / "page.html")
 
 
 def test_the_head_tells_which_run_it_is(page: Page) -> None:

@@ -80,8 +80,10 @@ def guided_upsampling(
         eps: the weight of a^2.
 
     Returns:
-        (B, 1, H, W), within the range of ``small``.
+        (B, 1, H, W), within the range of ``small``; of the guide's type, for half precision would lose
+        covariances.
     """
+    small = small.to(guide.dtype)
     slope, offset = (
         F.interpolate(coefficient, guide.shape[-2:], mode="bilinear")
         for coefficient in linear_model(small, small_guide, radius, eps)

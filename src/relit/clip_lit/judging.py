@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -83,13 +83,18 @@ class ToJudge:
 
     Attributes:
         data: what they are: test pairs, else validation inputs, else training photographs.
-        count: how many.
+        names: of all of them, as pictures are named.
         at: name and pictures of one.
     """
 
     data: str
-    count: int
+    names: Sequence[str]
     at: Callable[[int], tuple[str, Pictures]]
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self.names)
 
 
 def photographs_to_judge(context: RunContext, at_least: int) -> ToJudge:
@@ -103,18 +108,20 @@ def photographs_to_judge(context: RunContext, at_least: int) -> ToJudge:
     photos.setup("test")
     if photos.test is not None:
         test = photos.test
-        return ToJudge("test", len(test), lambda index: _pictures(test[index], context.device))
+        names = [Path(name).name for name in test.names]
+        return ToJudge("test", names, lambda index: _pictures(test[index], context.device))
     if photos.validation is not None:
         held_out = photos.validation
         # inputs stand before well-lit photographs
-        inputs = len(held_out.inputs)
-        return ToJudge("validation", inputs, lambda index: _pictures(held_out[index], context.device))
+        names = [Path(name).name for name in held_out.inputs.names]
+        return ToJudge("validation", names, lambda index: _pictures(held_out[index], context.device))
     backlit = photos.backlit
+    # one at least, or there would be nothing to report
+    shown = list(backlit.names[: max(at_least, 1)])
     return ToJudge(
         "backlit training photographs, no references",
-        # one at least, or there would be nothing to report
-        min(max(at_least, 1), len(backlit)),
-        lambda index: (backlit.names[index], {"input": bounded(backlit[index], context.device)}),
+        shown,
+        lambda index: (shown[index], {"input": bounded(backlit[index], context.device)}),
     )
 
 

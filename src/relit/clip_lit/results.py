@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
@@ -18,19 +19,18 @@ from relit.clip_lit.judging import (
 from relit.clip_lit.scores import LONG_SIDE
 from relit.data.photo import write_png
 from relit.grids import before_after
-from relit.measurement import Measurement
+from relit.measurement import measurement_of_run
+from relit.measures import in_order, measure
 from relit.metrics_file import write_metrics
 from relit.protocols import RGB8, Protocol
 from relit.run_scores import Scored, means, score_all, write_scores
-from relit.weights import write_weights
+from relit.weights import WEIGHTS_FILE, write_weights
 
 if TYPE_CHECKING:
     from relit.data.unpaired import UnpairedPhotos
     from relit.stages import RunContext
 
 log = logging.getLogger(__name__)
-
-WEIGHTS_FILE = "weights.safetensors"
 
 
 def save_weights(context: RunContext) -> None:
@@ -52,12 +52,18 @@ def save_weights(context: RunContext) -> None:
     log.info("Weights: %s", context.run_dir / WEIGHTS_FILE)
 
 
-def evaluate(context: RunContext, samples: int) -> dict[str, float]:
+def evaluate(context: RunContext, samples: int, also: Sequence[str] = ()) -> dict[str, float]:
     """Enhance the test photographs, or backlit training ones where there is no test set; report the figures.
 
     The ranks share the photographs. Writes ``metrics.json``, the figures of each photograph to
     ``scores.csv``, and for the first ``samples`` photographs grids before | after | reference in
     ``samples/``.
+
+    Args:
+        context: the finished run.
+        samples: how many photographs are shown.
+        also: metrics besides PSNR, SSIM and S: ``lpips``, ``musiq``; one without weights is named in
+            ``metrics.json`` as ``unavailable``.
 
     Returns:
         ``psnr`` and ``ssim`` of the results, ``input_psnr`` and ``input_ssim``, and ``S``, ``input_S``: the
@@ -67,7 +73,7 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
     network, similarity = enhancer(context, context.weights), judge(context)
     photographs = photographs_to_judge(context, samples)
     protocol = _protocol(context, photographs.data)
-    measurement = Measurement(protocol, ("psnr", "ssim"), context.device)
+    measurement = measurement_of_run(protocol, also, context.device)
 
     def measure(index: int) -> Scored:
         name, found = photographs.at(index)
@@ -84,6 +90,7 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
         "steps": context.steps,
         "data": photographs.data,
         "images": len(scores),
+        **({"unavailable": measurement.unavailable} if measurement.unavailable else {}),
         **means(scores),
     }
     if context.rank == 0:
@@ -96,11 +103,10 @@ def evaluate(context: RunContext, samples: int) -> dict[str, float]:
 
 def table(report: dict[str, Any]) -> str:
     """Input against result, as text: one row each, with the protocol below."""
-    columns = [name for name in ("psnr", "ssim", "S") if name in report.get("result", {})]
-    heads = {"psnr": "PSNR (dB)", "ssim": "SSIM", "S": "S (0 = well lit)"}
-    lines = ["", "  ".join(["photographs".ljust(12), *(heads[c].rjust(16) for c in columns)])]
+    columns = in_order(set(report.get("result", {})))
+    lines = ["", "  ".join(["photographs".ljust(12), *(measure(c).head.rjust(16) for c in columns)])]
     for row in ("input", "result"):
-        cells = [f"{report[row][c]:.2f}" if c == "psnr" else f"{report[row][c]:.3f}" for c in columns]
+        cells = [f"{report[row][c]:.{measure(c).digits}f}" for c in columns]
         lines.append("  ".join([row.ljust(12), *(cell.rjust(16) for cell in cells)]))
     lines.append(
         f"{report['images']} photographs ({report['data']}), protocol {report['protocol']['name']}, "

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from relit.atomic import atomic_write
 from relit.clip_lit.judging import enhancer, judge, judged, photographs_to_judge, with_result
@@ -16,8 +16,7 @@ from relit.measurement import Measurement
 from relit.plan import PlannedStage, expand_plan
 from relit.protocols import RGB8
 from relit.run_scores import Scored, means, score_all
-from relit.stages import WEIGHTS_FILE
-from relit.weights import Weights, read_weights
+from relit.weights import WEIGHTS_FILE, Weights, read_weights
 
 if TYPE_CHECKING:
     from relit.stages import RunContext
@@ -45,7 +44,7 @@ def evaluate_rounds(context: RunContext, photographs: int) -> None:
     count = min(photographs, to_judge.count)
     measurement = Measurement(RGB8, ("psnr", "ssim"), context.device)
     rows: list[dict[str, Any]] = []
-    for planned, weights in _enhancers(context):
+    for planned, weights in changed(context, "enhancer"):
         network = enhancer(context, weights)
 
         def measure(index: int, network: nn.Module = network) -> Scored:
@@ -71,16 +70,15 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _enhancers(context: RunContext) -> Iterator[tuple[PlannedStage, Weights]]:
-    """The stages that changed the enhancer, with the weights they left."""
+def changed(context: RunContext, group: str) -> Iterator[tuple[PlannedStage, Weights]]:
+    """The stages that changed a group of weights, such as ``enhancer``, with all weights they left."""
     before: Weights = {}
     for planned in expand_plan(context.cfg["plan"]):
         weights, _ = read_weights(context.run_dir / "stages" / planned.folder / WEIGHTS_FILE)
-        if "enhancer" in weights and not _equal(weights, before):
+        if group in weights and not _equal(weights[group], before.get(group, {})):
             yield planned, weights
         before = weights
 
 
-def _equal(weights: Weights, before: Weights) -> bool:
-    ours, theirs = weights["enhancer"], before.get("enhancer", {})
+def _equal(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -175,8 +175,11 @@ def _averages(network: ResidualPPM, photo: Tensor, side: int) -> list[Tensor]:
     for tile in tiles(size, side, BEFORE_POOLING):
         features = network.before_pooling(photo[tile.window])[tile.inner]
         _, rows, columns = tile.place
-        for level, (vertical, horizontal) in enumerate(shares):
-            averages[level] = averages[level] + vertical[:, rows] @ features @ horizontal[:, columns].T
+        # in half precision the sums over a photograph would be lost
+        with torch.autocast(photo.device.type, enabled=False):
+            for level, (vertical, horizontal) in enumerate(shares):
+                share = vertical[:, rows] @ features.to(vertical.dtype) @ horizontal[:, columns].T
+                averages[level] = averages[level] + share
     return averages
 
 

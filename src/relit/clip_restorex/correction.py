@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from relit.clip import check_clip
-from relit.clip_loading import load_clip
+from relit.clip_loading import is_torchscript, load_clip
 from relit.clip_restorex.model import RestoreX
 from relit.clip_restorex.prior import ClipPriors, Priors
 from relit.clip_restorex.streaming import of_any_size
@@ -26,9 +26,9 @@ PARTS = ("restormer", "priors", "diffusion")
 
 
 class Correction:
-    """Corrects one photograph after the other.
+    """Corrects photographs, each by its own priors.
 
-    Priors are made from the whole photograph; the starting noise of the diffusion is always the same.
+    They are made from the whole photograph; the starting noise of the diffusion is always the same.
 
     Args:
         network: trained.
@@ -41,7 +41,7 @@ class Correction:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """I_out in [0, 1] of I_in, (1, 3, H, W) in [0, 1]."""
+        """I_out in [0, 1] of I_in, (B, 3, H, W) in [0, 1]."""
         return self.by(images, self.network.restored_priors(images, self.clip))
 
     @torch.no_grad()
@@ -50,7 +50,7 @@ class Correction:
         return self.by(images, priors(priors.observe(reference, self.clip)))
 
     def by(self, images: Tensor, priors: Tensor | None) -> Tensor:
-        """I_out in [0, 1] under the given priors, (1, n, D)."""
+        """I_out in [0, 1] under the given priors, (B, n, D)."""
         return of_any_size(self.network.restormer, images, priors, self.rows).clamp(0, 1)
 
 
@@ -115,6 +115,11 @@ def _named_clip(metadata: Mapping[str, Any], source: str | Path, file: Path | No
         raise ConfigurationError(f"{source}: it does not name the CLIP of its priors; train it again.")
     if file is not None and not file.is_file():
         raise ConfigurationError(f"{file}: no such file with the weights of a CLIP.")
+    if file is None and is_torchscript(Path(named["source"])):
+        raise ConfigurationError(
+            f"{source}: its priors come from the CLIP in {named['source']}, a TorchScript file, which "
+            "may run any code. Where you trust it, name it with --clip FILE."
+        )
     place, antialias = str(file or named["source"]), named.get("antialias", True)
     try:
         if timm.is_model(named["model"]):

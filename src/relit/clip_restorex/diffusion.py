@@ -86,7 +86,7 @@ class PriorDiffusion(nn.Module):
             return self.denoiser.prior(x)
 
     def reverse_mean(self, x: Tensor, c: Tensor, t: int) -> Tensor:
-        """The mean of x_{t-1} given x_t, c and t, all in coordinates: Eq. (4), (5)."""
+        """The mean of x_{t-1} given x_t, c and t, all in coordinates: CLIP-RestoreX Eq. (4) and Eq. (5)."""
         predicted = self.denoiser(x, c, t / self.schedule.steps)
         if self.predicts == "noise":
             return self.schedule.mean_by_noise(x, predicted, t)

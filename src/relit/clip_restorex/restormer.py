@@ -35,6 +35,7 @@ class Restormer(nn.Module):
         prior: D, length of the priors; None for the plain network.
         checkpointing: compute the blocks' activations again on the way back instead of keeping them: about
             half the memory, a fifth more time.
+        levelled: keep flat areas flat on the way up, see :meth:`level`; false is Restormer as published.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class Restormer(nn.Module):
         expansion: float = 2.66,
         prior: int | None = 256,
         checkpointing: bool = False,
+        levelled: bool = True,
     ) -> None:
         super().__init__()
         _check_levels(dim, blocks, heads)
         _check_blocks(blocks, refinement, dim, expansion)
         self.prior = prior
-        self.checkpointing = checkpointing
+        self.checkpointing, self.levelled = checkpointing, levelled
         widths = [dim * 2**level for level in range(LEVELS)]
 
         def level(channels: int, count: int, head: int) -> nn.ModuleList:
@@ -77,6 +79,7 @@ class Restormer(nn.Module):
         self.decoder_level1 = level(widths[1], blocks[0], heads[0])
         self.refinement = level(widths[1], refinement, heads[0])
         self.output = nn.Conv2d(widths[1], 3, 3, padding=1, bias=False)
+        self.level()
 
     def forward(self, images: Tensor, priors: Tensor | None = None) -> Tensor:
         """The corrected images, not clipped.
@@ -98,9 +101,10 @@ class Restormer(nn.Module):
         return cast("Tensor", images + self.output(self._through(self.refinement, x, first)))
 
     def level(self) -> None:
-        """Keep flat areas flat on the way up, see :meth:`Upsample.level`."""
-        for layer in (self.up4_3, self.up3_2, self.up2_1):
-            layer.level()
+        """Keep flat areas flat on the way up, see :meth:`Upsample.level`; nothing if not ``levelled``."""
+        if self.levelled:
+            for layer in (self.up4_3, self.up3_2, self.up2_1):
+                layer.level()
 
     def by_level(self, images: Tensor, priors: Tensor | None) -> tuple[Tensor | None, ...]:
         """The prior of each of the four levels, (B, D), or four times None for the plain network.
@@ -158,7 +162,6 @@ class Upsample(nn.Module):
         super().__init__()
         convolution = nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False)
         self.body = nn.Sequential(convolution, nn.PixelShuffle(2))
-        self.level()
 
     def forward(self, x: Tensor) -> Tensor:
         return cast("Tensor", self.body(x))

@@ -133,8 +133,8 @@ class PlainRestoration(RestormerStage):
 class ReferencePriors(RestormerStage):
     """Stage 1: the reference's own priors modulate the Restormer; it and the converter are trained.
 
-    Validation is given the reference's priors, too, which nobody has at inference. So its figures are an
-    upper bound and called ``val/psnr_by_reference_priors``, ``val/ssim_by_reference_priors``.
+    Validation is given the reference's priors, too, which nobody has at inference. So its figures are
+    no results and called ``val/psnr_by_reference_priors``, ``val/ssim_by_reference_priors``.
     """
 
     figures = "_by_reference_priors"

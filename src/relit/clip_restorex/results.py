@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,12 +16,12 @@ from relit.clip_restorex.labelled_scores import MEASURED, as_text, by_label
 from relit.clip_restorex.model import RestoreX
 from relit.data.photo import write_png
 from relit.grids import before_after
-from relit.measurement import Measurement
+from relit.measurement import measurement_of_run
 from relit.metrics_file import write_metrics
 from relit.protocols import RGB8
 from relit.run_scores import Scored, compared, score_all, write_scores
 from relit.validation_pictures import spread
-from relit.weights import load_network_weights, write_weights
+from relit.weights import WEIGHTS_FILE, load_network_weights, write_weights
 
 if TYPE_CHECKING:
     from relit.data.paired import PairedPhotos
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from relit.stages import RunContext
 
 log = logging.getLogger(__name__)
-
-WEIGHTS_FILE = "weights.safetensors"
 
 Corrected = Callable[[Tensor, Tensor | None], dict[str, Tensor]]
 
@@ -61,7 +59,12 @@ def save_weights(context: RunContext) -> None:
     log.info("Weights: %s", context.run_dir / WEIGHTS_FILE)
 
 
-def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True) -> dict[str, float]:
+def evaluate(
+    context: RunContext,
+    samples: int,
+    by_reference_priors: bool = True,
+    also: Sequence[str] = (),
+) -> dict[str, float]:
     """Correct the test photographs, or those held out for validation, and report the figures.
 
     The ranks share the photographs. Writes ``metrics.json``, the figures of each photograph to
@@ -73,6 +76,8 @@ def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True
         context: the finished run.
         samples: how many photographs, spread over all of them, are shown.
         by_reference_priors: whether those figures are wanted, for twice the time.
+        also: metrics besides PSNR and SSIM: ``lpips``, ``musiq``; one without weights is named in
+            ``metrics.json`` as ``unavailable``.
 
     Returns:
         ``psnr`` and ``ssim`` of the results, ``input_psnr``, ``input_ssim``, and those of each label, such as
@@ -82,18 +87,17 @@ def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True
         log.info("No figures: the plan trained no restormer.")
         return {}
     photos = cast("PairedPhotos", context.datamodule)
-    photos.setup("test")
-    data, pairs = ("test", photos.test) if photos.test is not None else ("validation", photos.validation)
+    data, pairs = pairs_to_measure(photos)
     if pairs is None or not len(pairs):
         log.info("No figures: data has neither test pairs nor data.held_out scenes to validate on.")
         return {}
     shown = spread(samples, len(pairs))
     protocol = photos.protocol if data == "test" else RGB8
-    measurement = Measurement(protocol, ("psnr", "ssim"), context.device)
+    measurement = measurement_of_run(protocol, also, context.device)
     correct = _corrector(context, by_reference_priors)
 
     def measure(index: int) -> Scored:
-        name, label, pictures = _pictures(pairs, index, context.device)
+        name, label, pictures = pictures_of(pairs, index, context.device)
         pictures |= correct(pictures["input"], pictures.get("reference"))
         if index in shown:
             write_png(context.run_dir / "samples" / f"{name}.png", before_after(pictures))
@@ -110,6 +114,7 @@ def evaluate(context: RunContext, samples: int, by_reference_priors: bool = True
         "steps": context.steps,
         "data": data,
         "images": len(scores),
+        **({"unavailable": measurement.unavailable} if measurement.unavailable else {}),
         **by_label(scores),
     }
     if context.rank == 0:
@@ -144,7 +149,13 @@ def _corrector(context: RunContext, by_reference_priors: bool) -> Corrected:
     return correct
 
 
-def _pictures(pairs: Pairs, index: int, device: torch.device) -> tuple[str, str, dict[str, Tensor]]:
+def pairs_to_measure(photos: PairedPhotos) -> tuple[str, Pairs | None]:
+    """``test`` and the test pairs; where there are none, ``validation`` and those held out, if any."""
+    photos.setup("test")
+    return ("test", photos.test) if photos.test is not None else ("validation", photos.validation)
+
+
+def pictures_of(pairs: Pairs, index: int, device: torch.device) -> tuple[str, str, dict[str, Tensor]]:
     """Name, label, and (1, 3, H, W) in [0, 1] of input and reference."""
     pair = pairs[index]
     pictures = {"input": pair["input"][None].to(device) / 255}

@@ -25,7 +25,7 @@ from relit.clip_restorex.restormer import Downsample, Restormer, Upsample, padde
 from relit.clip_restorex.restormer_blocks import AttentionStatistics, ChannelAttention, TransformerBlock
 
 WHOLE_PIXELS = 512 * 512
-"""Photographs above this size are streamed: the same result from less memory."""
+"""More, of all photographs at once, are streamed: the same result from less memory."""
 
 ROWS = 8
 """Of a strip. On CPU higher ones are slower, for their features leave the processor's cache."""
@@ -48,7 +48,7 @@ def of_any_size(
     """
     height, width = images.shape[-2:]
     whole = padded(images).contiguous(memory_format=torch.channels_last)
-    if rows is None and height * width > WHOLE_PIXELS:
+    if rows is None and len(images) * height * width > WHOLE_PIXELS:
         rows = ROWS if images.device.type == "cpu" else ROWS_ON_GPU
     result = restormer(whole, priors) if rows is None else streamed(restormer, whole, priors, rows)
     return result[..., :height, :width]

@@ -19,7 +19,7 @@ from relit.atomic import atomic_write
 from relit.data.duplicates import content_key
 
 # Count up when the pixels change that the decoder or a transform makes of the same file.
-_DECODER_VERSION = 1
+_DECODER_VERSION = 2
 # An entry is a .npy file, whose header has this length for every shape of a photograph.
 _HEADER_BYTES = 128
 _SHAPE = re.compile(rb"'shape': \(3, ([1-9]\d*), ([1-9]\d*)\)")

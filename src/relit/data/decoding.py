@@ -85,7 +85,8 @@ def decode(path: Path | str) -> Image.Image:
     """
     path = Path(path)
     try:
-        with Image.open(path) as image:
+        # by name, Pillow maps uncompressed TIFFs into memory, and those that are turned with exchanged sides
+        with path.open("rb") as file, Image.open(file) as image:
             image.load()
             upright = upright_turn(image)
             rgb = _to_srgb(_plain(image), image.info.get("icc_profile"))

@@ -10,7 +10,12 @@ from typing import NamedTuple
 
 from relit.errors import ConfigurationError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp")
+OTHER_EXTENSIONS = (
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".exr", ".hdr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+)
+"""Of photographs that are not read."""
 
 
 def is_photo(path: Path) -> bool:

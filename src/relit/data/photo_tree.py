@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
-from relit.data.files import photos_in
+from relit.data.files import OTHER_EXTENSIONS, photos_in
 from relit.errors import ConfigurationError
 
 
@@ -32,6 +33,13 @@ def photos_below(folder: Path, but: Path | None = None) -> list[Path]:
     if not found:
         raise ConfigurationError(f"{folder}: no photographs in it or below. Name a folder that holds some.")
     return found
+
+
+def others_below(folder: Path) -> dict[str, int]:
+    """How many photographs in ``folder`` or below it are of kinds that are not read, by extension."""
+    names = (name for _, _, names in os.walk(folder) for name in names if not name.startswith("."))
+    found = Counter(Path(name).suffix.lower() for name in names)
+    return {kind: found[kind] for kind in OTHER_EXTENSIONS if found[kind]}
 
 
 def _fail(error: OSError) -> None:

@@ -33,7 +33,7 @@ def hold_out(photos: Photos, count: int, *key: int | str) -> tuple[Photos, Photo
     if count >= len(photos):
         raise ConfigurationError(
             f"data.held_out: {count} photographs can't be held out of {len(photos)}; hold out fewer, or name "
-            "a folder of other photographs with data.val_input."
+            "a folder of other photographs with data.val_input (of pairs: data.layout.val_input)."
         )
     drawn = set(torch.randperm(len(photos), generator=keyed_generator(*key))[:count].tolist())
     kept = [index for index in range(len(photos)) if index not in drawn]

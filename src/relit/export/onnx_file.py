@@ -27,7 +27,7 @@ def check_packages() -> None:
         except ImportError as error:
             raise ConfigurationError(
                 f"ONNX files need the package {name}, which is not installed. Use pip install "
-                '"relit[export]", or give a name that ends in .pt2.'
+                '-e ".[export]", or give a name that ends in .pt2.'
             ) from error
 
 

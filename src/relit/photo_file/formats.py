@@ -30,7 +30,9 @@ class PhotoFormat:
 
 
 FORMATS = {
-    "jpeg": PhotoFormat("JPEG", (".jpg", ".jpeg"), lossy=True, max_side=65_500, max_block=65_500),
+    "jpeg": PhotoFormat(
+        "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), lossy=True, max_side=65_500, max_block=65_500
+    ),
     "png": PhotoFormat("PNG", (".png",), deep=True, alpha=True),
     "tiff": PhotoFormat("TIFF", (".tif", ".tiff"), deep=True, alpha=True),
     "webp": PhotoFormat("WebP", (".webp",), alpha=True, lossy=True, max_side=16_383),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 from PIL import ExifTags, Image
@@ -77,4 +76,6 @@ def _dpi(dpi: object) -> tuple[float, float] | None:
         across, down = (float(number) for number in dpi)  # type: ignore[attr-defined]
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    return (across, down) if 0 < across < math.inf and 0 < down < math.inf else None
+    # formats write it as integers of 32 bits, in dots a metre or hundredths of an inch
+    # and Pillow gives a TIFF file that has none one of 1
+    return (across, down) if all(1 < number <= 1e6 for number in (across, down)) else None

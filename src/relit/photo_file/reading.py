@@ -20,6 +20,9 @@ from relit.photo_file.photograph import Photograph
 MAX_PIXELS = 178_956_970
 """What Pillow, too, takes for an attack on the memory above it."""
 
+ANIMATED = ("GIF", "PNG", "WEBP")
+"""Formats in which several pictures are an animation; in others they are pages, or a camera's extras."""
+
 _TURNS = {
     Image.Transpose.FLIP_LEFT_RIGHT: lambda pixels: pixels[:, ::-1],
     Image.Transpose.FLIP_TOP_BOTTOM: lambda pixels: pixels[::-1],
@@ -39,7 +42,7 @@ def read_photograph(path: Path | str, max_pixels: int = MAX_PIXELS) -> Photograp
     * Grey stays grey, also in one bit; palettes are resolved. CMYK stays CMYK.
     * Alpha, or a transparent colour or palette entry, is kept beside the colours, which it does not change.
     * An ICC profile is kept where it describes the pixels; a damaged or foreign one is not.
-    * Of several pictures (animations, pages) the first is read.
+    * Of several pages or pictures the first is read; an animation is no photograph.
     * Kinds of TIFF that Pillow does not know are no photographs: 16-bit grey with alpha, floating-point RGB.
 
     Args:
@@ -47,7 +50,7 @@ def read_photograph(path: Path | str, max_pixels: int = MAX_PIXELS) -> Photograp
         max_pixels: a file of more is not decoded.
 
     Raises:
-        UnreadablePhoto: the file is missing, empty, truncated, corrupt, too large, or no image.
+        UnreadablePhoto: the file is missing, empty, truncated, corrupt, too large, animated, or no image.
     """
     path = Path(path)
     try:
@@ -84,6 +87,8 @@ def _guarded(max_pixels: int) -> Iterator[list[warnings.WarningMessage]]:
 def _read(path: Path, image: Image.Image) -> Photograph:
     turn = upright_turn(image)
     pictures = getattr(image, "n_frames", 1)
+    if pictures > 1 and image.format in ANIMATED:
+        raise UnreadablePhoto(path, f"an animation of {pictures} pictures; save one of them as a photograph")
     profile = image.info.get("icc_profile")
     image.load()
     deep = read_deep_samples(path, image)

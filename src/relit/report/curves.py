@@ -6,10 +6,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from relit.figures import running_mean
+from relit.figure.losses import running_mean
 from relit.logged import VALIDATION, Curve, by_stage
+from relit.measures import measure
 from relit.report.axis import Axis, Tick
-from relit.report.measures import measure
 from relit.report.run import Run
 from relit.report.tables import words
 

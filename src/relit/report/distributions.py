@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from relit.grids import BEFORE_AFTER
+from relit.measures import as_text, in_order, measure
 from relit.report.axis import Axis, Tick
-from relit.report.measures import as_text, in_order, measure
 from relit.report.scores import ImageScore
 from relit.report.tables import words
 

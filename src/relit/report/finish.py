@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from relit.errors import ConfigurationError
 from relit.report.page import PAGE_FILE, write_page
 from relit.report.run import CONFIG_FILE
 
@@ -17,10 +18,15 @@ log = logging.getLogger(__name__)
 def write_report(context: RunContext) -> None:
     """Write ``report.html`` into the run directory, of what is there by now: the last of ``finish``.
 
-    Rank 0 writes it. With ``train=false`` and weights from elsewhere there is no run to write about.
+    Rank 0 writes it; where it can't, that is a warning, for the run itself is done. With ``train=false`` and
+    weights from elsewhere there is no run to write about.
     """
     if context.rank != 0 or not (context.run_dir / CONFIG_FILE).is_file():
         return
     output = context.run_dir / PAGE_FILE
-    write_page([context.run_dir], output)
-    log.info("Report: %s", output)
+    try:
+        write_page([context.run_dir], output)
+    except ConfigurationError as error:
+        log.warning("No report: %s", error)
+    else:
+        log.info("Report: %s", output)

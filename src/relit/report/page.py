@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from relit.atomic import atomic_write
+from relit.measures import NOTHING, in_order, measure
 from relit.report import curves, distributions
-from relit.report.measures import NOTHING, in_order, measure
 from relit.report.run import Run, read_run
 from relit.report.samples import samples_of
 from relit.report.tables import cell, compared, figures_of, kinds_of, photographs_of, rounds_of
@@ -32,7 +32,7 @@ def write_page(folders: Sequence[Path], output: Path) -> None:
     Raises:
         ConfigurationError: a folder is no run directory, or a file in it is damaged.
     """
-    atomic_write(output, page([read_run(folder) for folder in folders]).encode())
+    atomic_write(output, page([read_run(folder) for folder in folders]).encode(errors="backslashreplace"))
 
 
 def page(runs: Sequence[Run]) -> str:

@@ -61,12 +61,8 @@ class Run:
 
     @property
     def method(self) -> str:
-        """Of the package whose modules the plan's stages are."""
-        for stage in (self.config.get("stage") or {}).values():
-            package = str(((stage or {}).get("module") or {}).get("_target_")).split(".")[1:2]
-            if package:
-                return METHODS.get(package[0], package[0])
-        return "unknown"
+        """See :func:`method_of`."""
+        return method_of(self.config)
 
     @property
     def steps(self) -> int:
@@ -89,19 +85,22 @@ class Run:
         return sorted(self.folder.glob("samples/*.png"))
 
 
+def method_of(config: Mapping[str, Any]) -> str:
+    """The method of the package whose modules the plan's stages are, as :data:`METHODS` names it."""
+    for stage in (config.get("stage") or {}).values():
+        package = str(((stage or {}).get("module") or {}).get("_target_")).split(".")[1:2]
+        if package:
+            return METHODS.get(package[0], package[0])
+    return "unknown"
+
+
 def read_run(folder: Path) -> Run:
     """Read a run directory; what a run that is not finished lacks stays empty.
 
     Raises:
         ConfigurationError: ``folder`` is no run directory, or a file in it is damaged.
     """
-    config_file = folder / CONFIG_FILE
-    if not config_file.is_file():
-        raise ConfigurationError(
-            f"{folder}: is no run directory, for it has no {CONFIG_FILE}. Give a directory that "
-            "train.py made, such as runs/quickstart."
-        )
-    config = _read_config(config_file)
+    config = read_config(folder)
     state_file = folder / "state.json"
     state = read_state(folder) if state_file.exists() else None
     trained = None
@@ -111,7 +110,7 @@ def read_run(folder: Path) -> Run:
     return Run(
         folder=folder,
         config=config,
-        config_text=config_file.read_text(encoding="utf-8"),
+        config_text=(folder / CONFIG_FILE).read_text(encoding="utf-8"),
         state=state,
         trained=trained,
         metrics=_read_metrics(folder / METRICS_FILE),
@@ -121,7 +120,18 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The resolved configuration of the run in ``folder``, with a plan that makes sense.
+
+    Raises:
+        ConfigurationError: ``folder`` is no run directory, or its configuration is damaged.
+    """
+    file = folder / CONFIG_FILE
+    if not file.is_file():
+        raise ConfigurationError(
+            f"{folder}: is no run directory, for it has no {CONFIG_FILE}. Give a directory that "
+            "train.py made, such as runs/quickstart."
+        )
     try:
         config = OmegaConf.to_container(OmegaConf.load(file))
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from relit.report.measures import NOTHING, as_text, in_order, measure
+from relit.measures import NOTHING, as_text, in_order, measure
 from relit.report.run import Run
 
 Figures = Mapping[str, Any]
@@ -119,11 +119,13 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def cell(figures: Mapping[Any, float | None], key: Any, metric: str) -> Cell:
+def cell(figures: Mapping[Any, float | str | None], key: Any, metric: str) -> Cell:
     """The figure of ``metric`` that stands under ``key``; null is the infinite PSNR of equal images."""
     if key not in figures:
         return Cell(NOTHING)
-    value = math.inf if figures[key] is None and metric == "psnr" else figures[key]
+    figure = figures[key]
+    # a figure that is no number is written as a text
+    value = math.inf if figure is None and metric == "psnr" else None if figure is None else float(figure)
     return Cell(as_text(metric, value), value)
 
 
@@ -170,7 +172,7 @@ def _mark_best(metrics: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     for place, metric in enumerate(metrics):
         better = measure(metric).better
         found = [row.cells[place].value for row in rows]
-        values = [value for value in found if value is not None]
+        values = [value for value in found if value is not None and not math.isnan(value)]
         if better is None or not values:
             continue
         best = as_text(metric, max(values) if better == "higher" else min(values))

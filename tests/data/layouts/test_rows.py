@@ -178,9 +178,9 @@ def test_the_exposures_of_one_photograph_are_one_scene_whatever_its_name(tmp_pat
             "Backlit300/1.jpg",
         ),
         (
-            replicas.scaled(MSEC("all"), counts={"test": 10}),
+            replicas.scaled(MSEC(), counts={"test": 10}),
             replicas.msec,
-            f"MSEC/testing/expert_a_testing_set/{replicas.MSEC_SCENES['test'][0]}.jpg",
+            f"MSEC/testing/expert_c_testing_set/{replicas.MSEC_SCENES['test'][0]}.jpg",
         ),
     ],
     ids=lambda value: getattr(value, "name", ""),
@@ -192,6 +192,12 @@ def test_a_test_split_is_complete_until_a_photograph_is_gone(
     assert layout.is_complete(home, layout.list(tmp_path).rows, "test")
     assert not layout.is_complete(home, layout.list(tmp_path).rows, "val")
     (tmp_path / one).unlink()
+    assert not layout.is_complete(home, layout.list(tmp_path).rows, "test")
+
+
+def test_figures_over_all_experts_are_not_msecs(tmp_path: Path) -> None:
+    layout = replicas.scaled(MSEC("all"), counts={"test": 10})
+    home = layout.home(replicas.msec(tmp_path))
     assert not layout.is_complete(home, layout.list(tmp_path).rows, "test")
 
 

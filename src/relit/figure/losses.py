@@ -1,8 +1,8 @@
-"""Figures of finished runs."""
+"""Loss curves of each stage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,3 @@ def running_mean(values: Sequence[float]) -> list[float]:
         total, weight = _SMOOTH * total + value, _SMOOTH * weight + 1
         means.append(total / weight)
     return means
-
-
-FIGURES: dict[str, Callable[[Sequence[Path]], Figure]] = {"losses": losses}
-"""By the names that ``relit figure`` takes."""

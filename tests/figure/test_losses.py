@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from relit.cli import main
-from relit.figures import losses, running_mean
+from relit.figure.losses import losses, running_mean
 
 LOG = "alpha/l1,alpha/loss,beta/loss,val/psnr,step\n4,5,,,1\n2,3,,,2\n,,,18,2\n,,0.5,,3\n,,0.25,,4\n"
 

@@ -35,6 +35,9 @@ MEASURES = {
 }
 """By the name in result files, in the order of columns; others follow."""
 
+MEASURABLE = ("psnr", "ssim", "lpips", "musiq")
+"""What can be measured of any image; S needs the prompts of a run."""
+
 
 def measure(metric: str) -> Measure:
     """How ``metric`` is shown; an unknown one by its name and three digits."""
@@ -51,4 +54,4 @@ def as_text(metric: str, value: float | None) -> str:
     """A figure as it is read; :data:`NOTHING` where there is none."""
     if value is None:
         return NOTHING
-    return f"{value:.{measure(metric).digits}f}" if math.isfinite(value) else "∞"
+    return "∞" if math.isinf(value) else f"{value:.{measure(metric).digits}f}"

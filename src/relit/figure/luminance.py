@@ -1,0 +1,111 @@
+"""CLIP-LIT Fig. 10: scores of photographs that grow lighter, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relit.data.synthesis import expose, quantise, to_linear, to_srgb
+from relit.figure.finished import open_finished
+from relit.figure.lit_photographs import chosen, well_lit
+from relit.figure.pictures import WIDTH, row_heights, show, tighten
+from relit.figure.prompt_pairs import learned_judge, positive_score, worded_judges
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from relit.stages import RunContext
+
+LEVELS = (-4.0, -3.0, -2.0, -1.0, 0.0)
+"""Exposure in EV: light of the scene halved four times, up to the well-lit photograph itself."""
+
+_PHOTOGRAPHS = 12
+
+
+def luminance(run: Path, photos: Sequence[str] = ()) -> Figure:
+    """Above, a photograph at each level with its learned score; below, scores of several against EV.
+
+    The photographs are the references of the run's test set (where there are none, its well-lit ones), made
+    darker in linear light: the scene stays the same, and only its luminance changes.
+
+    Args:
+        run: a run of CLIP-LIT.
+        photos: names of those to show; the first one is pictured.
+
+    Raises:
+        ConfigurationError: the run learned no prompts, or has no such photograph.
+    """
+    from matplotlib.figure import Figure
+
+    context = open_finished(run, ("prompts",))
+    learned = learned_judge(context)
+    wording, worded = next(iter(worded_judges(context, learned).items()))
+    found = _distinct(context, photos)
+    ladders = [exposed(picture, LEVELS) for _, picture in found]
+    by_judge = {
+        name: np.array([positive_score(judge, ladder) for ladder in ladders])
+        for name, judge in (("learned prompts", learned), (wording, worded))
+    }
+    height = 0.8 * row_heights([found[0][1]])[0]
+    figure = Figure(figsize=(0.8 * WIDTH * len(LEVELS), height + 3.0), layout="constrained")
+    tighten(figure)
+    grid = figure.add_gridspec(2, len(LEVELS), height_ratios=(height, 3.0))
+    for place, ev in enumerate(LEVELS):
+        panel = figure.add_subplot(grid[0, place])
+        score = f"score {by_judge['learned prompts'][0, place]:.2f}"
+        head = f"{ev:+.0f} EV" if ev else "0 EV"
+        show(panel, ladders[0][place : place + 1], head, score, found[0][0] if place == 0 else "")
+    _curves(figure.add_subplot(grid[1, :]), by_judge)
+    return figure
+
+
+def exposed(picture: Tensor, levels: Sequence[float]) -> Tensor:
+    """A photograph at each level: its linear light times 2**EV, rounded to 8 bits.
+
+    Args:
+        picture: sRGB, (1, 3, H, W) in [0, 1].
+        levels: n, in EV.
+
+    Returns:
+        (n, 3, H, W) in [0, 1].
+    """
+    ev = torch.tensor(levels, device=picture.device).reshape(-1, 1, 1, 1)
+    return quantise(to_srgb(expose(to_linear(picture), ev)))
+
+
+def _distinct(context: RunContext, photos: Sequence[str]) -> list[tuple[str, Tensor]]:
+    """Well-lit photographs, each once: a test set may have several inputs to one reference."""
+    pairs = chosen(context, photos, _PHOTOGRAPHS)
+    found = [(name, pictures["reference"]) for name, pictures in pairs if "reference" in pictures]
+    if not found:
+        others = well_lit(context)
+        pairs = [others.at(place) for place in range(min(_PHOTOGRAPHS, others.count))]
+        found = [(name, pictures["reference"]) for name, pictures in pairs]
+    kept: list[tuple[str, Tensor]] = []
+    for name, picture in found:
+        if not any(torch.equal(picture, other) for _, other in kept):
+            kept.append((name, picture))
+    return kept
+
+
+def _curves(axes: Axes, by_judge: dict[str, np.ndarray]) -> None:
+    for colour, (name, values) in zip(("tab:blue", "tab:orange"), by_judge.items(), strict=True):
+        axes.plot(LEVELS, values.T, color=colour, alpha=0.25, linewidth=0.8)
+        mean = values.mean(axis=0)
+        axes.plot(LEVELS, mean, color=colour, marker="o", markersize=4, label=name)
+    count = len(next(iter(by_judge.values())))
+    axes.set(
+        xlabel=f"exposure (EV; thin lines: {count} photographs, thick ones: their mean)",
+        ylabel="score of the positive prompt",
+        xticks=LEVELS,
+        ylim=(-0.03, 1.03),
+    )
+    axes.grid(alpha=0.3)
+    for text in axes.legend(frameon=False, fontsize=8).get_texts():
+        text.set_parse_math(False)
