@@ -1,7 +1,7 @@
 """Compose a run, check it, train its stages, report. Start with ``python train.py experiment=quickstart``.
 
-Exit status: 0 success, 2 a configuration mistake (one message, no traceback), 130 Ctrl-C, 143 SIGTERM,
-1 anything else.
+Exit status: 0 success, 2 a configuration mistake (one message, no traceback), 130 Ctrl-C, 128 + its number
+after a signal that ended the run neatly (143 SIGTERM, 138 SIGUSR1, 140 SIGUSR2), 1 anything else.
 Heavy imports stand inside functions, so that ``--cfg job`` and ``--help`` answer at once.
 """
 
@@ -23,7 +23,7 @@ try:
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
     from yaml import YAMLError
 
-    from relit.errors import ConfigurationError, TrainingFailed
+    from relit.errors import ConfigurationError, ProcessLost, TrainingFailed
     from relit.exit_status import exit_status
 except ModuleNotFoundError as missing:
     print(
@@ -55,14 +55,15 @@ def main(cfg: DictConfig) -> float | None:
             raise
         raise SystemExit(2) from error
     except TrainingFailed as error:
-        _report(f"training failed\n{error}")
+        _report(f"training failed\n{error}", by_all=isinstance(error, ProcessLost))
         if _sweep_goes_on():
             raise
         raise SystemExit(1) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise
-        _report(f"the disk is full\n{error.filename}: {error.strerror}" if error.filename else str(error))
+        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _report(f"the disk is full\n{where}", by_all=True)
         raise SystemExit(1) from error
 
 
@@ -134,8 +135,9 @@ def _unknown_key(key: str, parent: DictConfig) -> str:
     return f"{key}: no such key. {hint}"
 
 
-def _report(message: str) -> None:
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+def _report(message: str, by_all: bool = False) -> None:
+    """Print ``message``: once for all processes of the run, or ``by_all`` that it befalls."""
+    if by_all or os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"train.py: {message}", file=sys.stderr)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from relit.errors import ConfigurationError, TrainingFailed, TrialPruned
 from relit.exit_status import exit_status
+from relit.stop_signals import Stopped
 
 
 def after_ctrl_c() -> SystemExit:
@@ -29,7 +31,8 @@ def after_ctrl_c() -> SystemExit:
         (TrialPruned("x"), 0),
         (KeyboardInterrupt(), 130),
         (after_ctrl_c(), 130),
-        (SIGTERMException(), 143),
+        (Stopped(signal.SIGTERM), 143),
+        (Stopped(signal.SIGUSR1, "step 8 of the stage"), 128 + signal.SIGUSR1),
         (SystemExit(), 0),
         (SystemExit(0), 0),
         (SystemExit(5), 5),

@@ -119,6 +119,7 @@ def test_offline_segments_of_one_wandb_run(
         assert segment.config["code"] == code_version()
     first, second = segments
     assert (first.exit_code, second.exit_code) == (130, 0)
+    assert (first.preempting, second.preempting) == (False, False)
     # one axis over stages and sittings; what came after the checkpoint of step 12 + 5 is there twice
     assert logged(first, "toy/loss") == list(range(len(logged(first, "toy/loss"))))
     assert logged(second, "toy/loss") == list(range(12 + 5, 36))
@@ -141,6 +142,25 @@ def logged(segment: Segment, name: str) -> list[int]:
         for row in segment.history
         if any(key == name or key.startswith(f"{name}.") for key in row)
     ]
+
+
+@pytest.mark.slow
+def test_a_run_that_a_signal_ends_is_preempted(
+    no_wandb_account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For W&B begins such runs of its sweeps again."""
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staged"))
+    run_dir = tmp_path / "run"
+    node = {"_target_": "relit.loggers.wandb_logger", "project": "relit-test"}
+    module = {"interrupt": "SIGTERM", "interrupt_at": 8, "interrupt_stage": 1}
+    settings = {f"stage__first__module__{name}": value for name, value in module.items()}
+    with pytest.raises(SystemExit):
+        run_stages(toy_config(run_dir, plan=["first"], logger=node, **settings))
+    (folder,) = (run_dir / "wandb").glob("offline-run-*")
+    segment = finished_segment(folder)
+    assert (segment.preempting, segment.exit_code) == (True, 143)
+    # the last step is there, too
+    assert logged(segment, "toy/loss") == list(range(9))
 
 
 def test_group_and_job_type_come_from_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:

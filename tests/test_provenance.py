@@ -73,12 +73,17 @@ def test_without_git_the_version_is_left(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_every_sitting_is_noted(tmp_path: Path) -> None:
-    begin_sitting(tmp_path, None)
+    begin_sitting(tmp_path, None, torch.device("cpu"))
     note(tmp_path, 2)
-    begin_sitting(tmp_path, None)
+    begin_sitting(tmp_path, None, torch.device("cpu"))
     noted = read_provenance(tmp_path)
     assert len(noted["sittings"]) == 2
-    assert noted["sittings"][0].keys() == {"time", "version", "commit", "changed"}
+    first = noted["sittings"][0]
+    assert first.keys() == {"time", "version", "commit", "changed", "environment"}
+    # torch's own number has the build, too: +cpu
+    assert torch.__version__.startswith(first["environment"]["torch"].partition("+")[0])
+    assert first["environment"]["device"] == "cpu"
+    assert first["environment"]["deterministic"] is False
     assert noted["data"].keys() == {"1-first"}
 
 
@@ -99,5 +104,5 @@ def test_other_photographs_than_the_stage_was_begun_with_are_told(tmp_path: Path
 def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "provenance.json").write_text("{")
     assert read_provenance(tmp_path) == {}
-    begin_sitting(tmp_path, None)
+    begin_sitting(tmp_path, None, torch.device("cpu"))
     assert len(read_provenance(tmp_path)["sittings"]) == 1

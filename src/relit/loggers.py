@@ -130,10 +130,15 @@ class RunLogger(Logger):
         self.inner.save()
 
     @rank_zero_only
-    def close(self, exit_code: int) -> None:
-        """End of the run: W&B gets the exit status, so that a failed run shows as failed."""
+    def close(self, exit_code: int, interrupted: bool = False) -> None:
+        """End of the run: W&B gets the exit status, so that a failed run shows as failed.
+
+        One that was ``interrupted`` by a signal shows as preempted; a sweep of W&B's begins it again.
+        """
         if isinstance(self.inner, WandbLogger):
             if self.inner._experiment is not None:
+                if interrupted:
+                    self.inner.experiment.mark_preempting()
                 self.inner.experiment.finish(exit_code=exit_code)
         else:
             self.inner.finalize("success" if exit_code == 0 else "failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import warnings
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from relit.atomic import atomic_write
@@ -40,15 +42,43 @@ def code_version() -> dict[str, Any]:
     }
 
 
-def begin_sitting(run_dir: Path, logger: RunLogger | None) -> None:
-    """Note the code by which the run is begun or gone on with, in its directory and with its logger."""
-    code = code_version()
+def environment(device: torch.device, processes: int) -> dict[str, Any]:
+    """On what a run is trained: host, devices, and the releases that its last bits depend on.
+
+    Args:
+        device: this process's.
+        processes: of the run.
+    """
+    cuda = device.type == "cuda"
+    return {
+        "host": platform.node(),
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "processes": processes,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "lightning")},
+        "cuda": torch.version.cuda if cuda else None,
+        "cudnn": torch.backends.cudnn.version() if cuda else None,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def begin_sitting(run_dir: Path, logger: RunLogger | None, device: torch.device, processes: int = 1) -> None:
+    """Note by which code, and on what, the run is begun or gone on with, in its directory and with its
+    logger.
+
+    Args:
+        run_dir: the run's directory.
+        logger: the run's, or None.
+        device, processes: as :func:`environment` takes them.
+    """
+    code, around = code_version(), environment(device, processes)
     noted = read_provenance(run_dir)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    noted.setdefault("sittings", []).append({"time": now, **code})
+    noted.setdefault("sittings", []).append({"time": now, **code, "environment": around})
     _write(run_dir, noted)
     if logger is not None:
         logger.note("code", code)
+        logger.note("environment", around)
 
 
 def read_provenance(run_dir: Path) -> dict[str, Any]:

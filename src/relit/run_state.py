@@ -32,6 +32,7 @@ VOLATILE = (
     "finish",
     "finish.*",
     "trainer.accelerator",
+    "trainer.deterministic",
     "trainer.strategy",
     "trainer.log_every_n_steps",
     "data.num_workers",

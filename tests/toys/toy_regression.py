@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import multiprocessing
 import os
 import signal
 import time
@@ -63,8 +65,9 @@ class ToyStage(LightningModule):
     Args:
         context: from the runner.
         lr: Adam's learning rate.
-        interrupt: how to stop at ``interrupt_at``: a marker file keeps it from happening twice.
-        interrupt_at: step after which to stop; None trains on.
+        interrupt: what befalls it, once (a marker file keeps it from happening twice): a signal's name, an
+            exception's, ``NaN``, or ``dead worker``.
+        interrupt_at: step after which it does; None trains on.
 
     Whatever they are, the process kills itself after the step that TOY_DIES_AT in its environment names, and
     rests for TOY_PAUSE seconds after each.
@@ -77,16 +80,20 @@ class ToyStage(LightningModule):
         interrupt: str = "KeyboardInterrupt",
         interrupt_at: int | None = None,
         interrupt_stage: int = 2,
+        interrupt_rank: int = 0,
     ) -> None:
         super().__init__()
         self.context, self.lr = context, lr
-        self.interrupt, self.interrupt_at, self.interrupt_stage = interrupt, interrupt_at, interrupt_stage
+        self.interrupt, self.interrupt_at = interrupt, interrupt_at
+        self.interrupt_stage, self.interrupt_rank = interrupt_stage, interrupt_rank
         self.line = nn.Linear(WIDTH, 1)
         if "line" in context.weights:
             self.line.load_state_dict(context.weights["line"])
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         loss = (self.line(batch["x"])[:, 0] - batch["y"]).square().mean()
+        if self.interrupt == "NaN" and self._struck(self.global_step + 1):
+            loss = loss * math.nan
         self.log("toy/loss", loss, prog_bar=True)
         seen = {
             "stage": self.context.index,
@@ -105,20 +112,25 @@ class ToyStage(LightningModule):
         if os.environ.get("TOY_DIES_AT") == str(self.global_step):
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(float(os.environ.get("TOY_PAUSE", 0)))
+        if self.interrupt == "NaN" or not self._struck(self.global_step):
+            return
+        if self.interrupt.startswith("SIG"):
+            os.kill(os.getpid(), getattr(signal, self.interrupt))
+        elif self.interrupt == "dead worker":
+            (worker,) = multiprocessing.active_children()
+            worker.kill()
+            worker.join()
+        else:
+            raise {"KeyboardInterrupt": KeyboardInterrupt, "RuntimeError": RuntimeError}[self.interrupt]
+
+    def _struck(self, step: int) -> bool:
+        """Whether it is this step's turn, the first time."""
         marker = self.context.run_dir / "interrupted"
-        if (
-            self.context.index != self.interrupt_stage
-            or self.global_step != self.interrupt_at
-            or marker.exists()
-        ):
-            return
+        here = (self.context.index, step) == (self.interrupt_stage, self.interrupt_at)
+        if not here or self.global_rank != self.interrupt_rank or marker.exists():
+            return False
         marker.touch()
-        if self.interrupt == "SIGKILL":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.interrupt == "SIGTERM":
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
-        raise {"KeyboardInterrupt": KeyboardInterrupt, "RuntimeError": RuntimeError}[self.interrupt]
+        return True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr)

@@ -27,6 +27,7 @@ class Segment:
         config: key -> value.
         history: rows of logged metrics, in order.
         artifacts: name -> aliases in alphabetical order, metadata and files of each logged artifact.
+        preempting: whether it was said to be taken away before its end.
         exit_code: what the run was finished with; None if it was not.
     """
 
@@ -34,6 +35,7 @@ class Segment:
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    preempting: bool = False
     exit_code: int | None = None
 
 
@@ -64,6 +66,8 @@ def read_segment(folder: Path) -> Segment:
             _note_artifact(segment, record.artifact)
         elif kind == "exit":
             segment.exit_code = record.exit.exit_code
+        elif kind == "preempting":
+            segment.preempting = True
         elif kind == "request" and record.request.WhichOneof("request_type") == "log_artifact":
             _note_artifact(segment, record.request.log_artifact.artifact)
     return segment
