@@ -16,9 +16,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa:
 from hydra.core.utils import JobReturn, JobStatus  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
-from relit.errors import ConfigurationError, TrainingFailed, TrialPruned  # noqa: E402
+from relit.errors import ConfigurationError, RunInUse, TrainingFailed, TrialPruned  # noqa: E402
 from relit.sweep.search_space import read_space  # noqa: E402
-from relit.sweep.study import Standing, ask, last_trials, open_study, standing  # noqa: E402
+from relit.sweep.study import Standing, ask, last_trials, open_study, run_again, standing  # noqa: E402
 from relit.sweep.table import summary, write_table  # noqa: E402
 from relit.sweep.worker import Worker  # noqa: E402
 
@@ -176,6 +176,32 @@ def test_an_interrupted_run_goes_on_first_in_its_own_directory(tmp_path: Path, s
     assert seen[1] == seen[2]
     assert standing(again.study) == Standing(waiting=0, running=0, complete=4, pruned=0, failed=0)
     assert [row["run"] for row in table(tmp_path)] == ["0", "1", "3", "4"]
+
+
+def test_a_run_whose_directory_is_still_in_use_is_tried_later_and_is_no_failure(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def ending(x: float, run: int) -> float:
+        asked.append(run)
+        if asked.count(0) < 3:
+            raise RunInUse("runs/a/0 is in use by process 7 on elsewhere")
+        return x
+
+    one = worker(tmp_path, ending, runs=2)
+    one.work()
+    assert asked[:3] == [0, 0, 0]
+    assert standing(one.study) == Standing(waiting=0, running=0, complete=2, pruned=0, failed=0)
+
+
+def test_a_worker_that_dies_while_it_gives_a_run_back_leaves_it_once(tmp_path: Path) -> None:
+    one = worker(tmp_path)
+    trial = ask(one.study)
+    run_again(one.study, one.study.trials[0])
+    # found dead by another worker, before it was told
+    run_again(one.study, one.study.trials[0], deaths=1)
+    one.study.tell(trial, state=TrialState.FAIL)
+    assert standing(one.study) == Standing(waiting=1, running=0, complete=0, pruned=0, failed=0)
+    assert len(one.study.trials) == 2
 
 
 def test_the_last_run_that_two_workers_ask_for_is_run_once(tmp_path: Path) -> None:

@@ -189,7 +189,12 @@ def run_of(trial: FrozenTrial | optuna.Trial) -> int:
 
 
 def run_again(study: optuna.Study, trial: FrozenTrial, deaths: int = 0) -> None:
-    """Put the run of ``trial``, which has ended before its time, back into the queue with the same values."""
+    """Put the run of ``trial``, which ends before its time, back into the queue with the same values.
+
+    Once: a trial that is not its run's last one has been followed already.
+    """
+    if last_trials(study)[run_of(trial)].number != trial.number:
+        return
     known = {key: value for key, value in trial.user_attrs.items() if key != REASON}
     study.add_trial(
         optuna.create_trial(

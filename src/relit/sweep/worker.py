@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from relit.errors import ConfigurationError, TrialPruned
+from relit.errors import ConfigurationError, RunInUse, TrialPruned
 from relit.failed_job import failure_reason
 from relit.sweep.search_space import SearchSpace
 from relit.sweep.study import (
@@ -37,6 +37,9 @@ from relit.sweep.study import (
 )
 
 log = logging.getLogger(__name__)
+
+IN_USE_SECONDS = 30.0
+"""How long a worker waits before it asks for a run again whose directory is in use."""
 
 Launch = Callable[[list[str], int, int], JobReturn]
 """Called with a run's overrides, its number and the storage's id of its trial; returns when it has ended."""
@@ -113,9 +116,7 @@ class Worker:
         try:
             job = self.launch(overrides, run_of(trial), trial._trial_id)
         except (KeyboardInterrupt, SystemExit):
-            trial.set_user_attr(REASON, "interrupted")
-            self._tell(trial, TrialState.FAIL)
-            run_again(self.study, self.study.get_trials(deepcopy=False)[trial.number])
+            self._give_back(trial, "interrupted")
             raise
         except HydraException:
             self._tell(trial, TrialState.FAIL)
@@ -133,8 +134,19 @@ class Worker:
         elif isinstance(value, TrialPruned):
             self._tell(trial, TrialState.PRUNED)
             print(f"run {run_of(trial)}: given up, {value}", flush=True)
+        elif isinstance(value, RunInUse):
+            # whoever had it seemed dead and is not, or not yet: it ends when it finds its trial told
+            self._give_back(trial, str(value))
+            print(f"run {run_of(trial)}: later, {value}", flush=True)
+            time.sleep(min(self.patience, IN_USE_SECONDS))
         else:
             self._fail(trial, value)
+
+    def _give_back(self, trial: optuna.Trial, reason: str) -> None:
+        """Into the queue first: a worker that dies in between leaves the run to others, not to nobody."""
+        trial.set_user_attr(REASON, reason)
+        run_again(self.study, self.study.get_trials(deepcopy=False)[trial.number])
+        self._tell(trial, TrialState.FAIL)
 
     def _complete(self, trial: optuna.Trial, value: Any) -> None:
         if not isinstance(value, int | float) or math.isnan(value):
