@@ -100,12 +100,14 @@ def test_a_wrong_target_is_named_by_its_key() -> None:
     assert message.startswith("stage.first.module._target_: 'toy_regression.X'")
 
 
-@pytest.mark.parametrize(("devices", "nodes"), [(1, 1), ("1", 1), ([2], 1)])
+@pytest.mark.parametrize(("devices", "nodes"), [(1, 1), ("1", 1), ([2], 1), (OmegaConf.create([2]), 1)])
 def test_sweep_on_one_device_is_fine(devices: Any, nodes: int) -> None:
     check_sweep(devices, nodes, BASIC)
 
 
-@pytest.mark.parametrize(("devices", "nodes"), [(2, 1), (-1, 1), ("auto", 1), ([0, 1], 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("devices", "nodes"), [(2, 1), (-1, 1), ("auto", 1), (OmegaConf.create([0, 1]), 1), (1, 2)]
+)
 def test_sweep_on_several_devices_is_refused(devices: Any, nodes: int) -> None:
     with pytest.raises(ConfigurationError, match="wandb agent") as found:
         check_sweep(devices, nodes, BASIC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -77,7 +77,8 @@ def check_sweep(devices: Any, num_nodes: int, launcher: Mapping[str, Any]) -> No
         _check_tasks(devices, num_nodes, launcher)
         return
     ranks = int(os.environ.get("WORLD_SIZE", 1))
-    count = len(devices) if isinstance(devices, list) else devices
+    listed = isinstance(devices, Sequence) and not isinstance(devices, str)
+    count = len(devices) if listed else devices
     if count in (1, "1") and num_nodes == 1 and ranks == 1:
         return
     found = f"trainer.devices={devices} trainer.num_nodes={num_nodes}"
