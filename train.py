@@ -1,7 +1,7 @@
 """Compose a run, check it, train its stages, report. Start with ``python train.py experiment=quickstart``.
 
-Exit status: 0 success, 2 a configuration mistake (one message, no traceback), 130 Ctrl-C, 143 SIGTERM,
-1 anything else.
+Exit status: 0 success, 2 a configuration mistake (one message, no traceback), 130 Ctrl-C, 128 + its number
+after a signal that ended the run neatly (143 SIGTERM, 138 SIGUSR1, 140 SIGUSR2), 1 anything else.
 Heavy imports stand inside functions, so that ``--cfg job`` and ``--help`` answer at once.
 """
 
@@ -23,7 +23,8 @@ try:
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
     from yaml import YAMLError
 
-    from relit.errors import ConfigurationError, TrainingFailed
+    from relit.errors import ConfigurationError, ProcessLost, TrainingFailed
+    from relit.exit_status import exit_status
 except ModuleNotFoundError as missing:
     print(
         f"train.py: {sys.executable} has no package {missing.name!r}\n"
@@ -50,35 +51,38 @@ def main(cfg: DictConfig) -> float | None:
     except ConfigurationError as error:
         _remove_if_empty(Path(cfg.run_dir))
         _report(f"configuration error\n{error}")
-        if _in_table():
+        if _sweep_goes_on():
             raise
         raise SystemExit(2) from error
     except TrainingFailed as error:
-        _report(f"training failed\n{error}")
-        if _in_table():
+        _report(f"training failed\n{error}", by_all=isinstance(error, ProcessLost))
+        if _sweep_goes_on():
             raise
         raise SystemExit(1) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise
-        _report(f"the disk is full\n{error.filename}: {error.strerror}" if error.filename else str(error))
+        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _report(f"the disk is full\n{where}", by_all=True)
         raise SystemExit(1) from error
 
 
 def _train(cfg: DictConfig) -> float | None:
     from relit.checks import check_configuration, check_environment, check_sweep
 
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        check_sweep(cfg.trainer.devices, cfg.trainer.num_nodes)
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        check_sweep(cfg.trainer.devices, cfg.trainer.num_nodes, hydra_cfg.launcher)
     check_environment()
     check_configuration(cfg)
 
     from relit.memory import keep_large_allocations
     from relit.stages import run_stages
+    from relit.sweep.trial import trial_of
 
     keep_large_allocations()
-    metrics = run_stages(cfg)
-    if HydraConfig.get().mode != RunMode.MULTIRUN:
+    metrics = run_stages(cfg, trial_of(hydra_cfg.sweeper))
+    if hydra_cfg.mode != RunMode.MULTIRUN:
         return None
     return _monitored(metrics, cfg.monitor)
 
@@ -92,9 +96,11 @@ def _monitored(metrics: Mapping[str, float], name: str | None) -> float | None:
     return float(metrics[name])
 
 
-def _in_table() -> bool:
-    """Whether a table of ablations shows a failure as this row's and goes on with the others."""
-    return HydraConfig.get().mode == RunMode.MULTIRUN and "table" in HydraConfig.get().callbacks
+def _sweep_goes_on() -> bool:
+    """Whether a table of ablations, or a study, notes a failure as this run's and goes on with the others."""
+    hydra_cfg = HydraConfig.get()
+    study = str(hydra_cfg.sweeper.get("_target_")).startswith("hydra_plugins.relit_sweeper.")
+    return hydra_cfg.mode == RunMode.MULTIRUN and ("table" in hydra_cfg.callbacks or study)
 
 
 def _remove_if_empty(run_dir: Path) -> None:
@@ -110,6 +116,12 @@ def _composition_message(error: Exception) -> str:
         lines = [_unknown_key(str(cause.full_key), cause.parent_node)]
     elif isinstance(cause, OmegaConfBaseException):
         lines.append(str(cause).splitlines()[0])
+    if "requires --multirun" in str(error):
+        lines.append(
+            "Give -m. With it, too, other mistakes are told that keep a sweep from being known as one."
+        )
+    if "submitit" in str(error):
+        lines.append('SLURM jobs need Hydra\'s submitit launcher: pip install "relit[slurm]"')
     override = getattr(error, "override", None)
     if isinstance(override, str):
         lines.insert(0, f"The override {override!r} can't be read.")
@@ -123,35 +135,29 @@ def _unknown_key(key: str, parent: DictConfig) -> str:
     return f"{key}: no such key. {hint}"
 
 
-def _exit_status(exit_: SystemExit) -> int | str | None:
-    # Lightning turns Ctrl-C into exit status 1 and SIGTERM into 0
-    if isinstance(exit_.__context__, KeyboardInterrupt):
-        return 130
-    if type(exit_).__name__ == "SIGTERMException":
-        return 143
-    return exit_.code
-
-
-def _report(message: str) -> None:
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+def _report(message: str, by_all: bool = False) -> None:
+    """Print ``message``: once for all processes of the run, or ``by_all`` that it befalls."""
+    if by_all or os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"train.py: {message}", file=sys.stderr)
 
 
-def run() -> int | str | None:
+def run() -> int:
     """Call :func:`main` and turn what it raises into an exit status."""
     # Without it Hydra prints and exits by itself, with status 1 for everything
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main()
+    except ConfigurationError as error:
+        # a sweep's own, before or between its runs
+        _report(f"configuration error\n{error}")
+        return 2
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         if _composed:
             raise
         _report(f"configuration error\n{_composition_message(error)}")
         return 2
-    except KeyboardInterrupt:
-        return 130
-    except SystemExit as exit_:
-        return _exit_status(exit_)
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        return exit_status(stopped)
     return 0
 
 

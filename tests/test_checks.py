@@ -13,6 +13,7 @@ from relit.checks import TOP_LEVEL_KEYS, check_configuration, check_environment,
 from relit.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[1]
+BASIC = {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}
 
 
 def message_for(**changes: Any) -> str:
@@ -28,7 +29,7 @@ def test_the_toy_configuration_passes() -> None:
 def test_every_key_of_the_root_configuration_is_known() -> None:
     root = OmegaConf.load(ROOT / "conf" / "train.yaml")
     groups = {next(iter(entry)) for entry in root.defaults if not isinstance(entry, str)}
-    chosen = {"experiment", "budget", "ablation"}
+    chosen = {"experiment", "budget", "ablation", "sweep", "cluster"}
     groups = {group for group in groups if not group.startswith("override ")} - chosen
     assert {*root, *groups} - {"defaults", "hydra"} == set(TOP_LEVEL_KEYS)
 
@@ -99,15 +100,37 @@ def test_a_wrong_target_is_named_by_its_key() -> None:
     assert message.startswith("stage.first.module._target_: 'toy_regression.X'")
 
 
-@pytest.mark.parametrize(("devices", "nodes"), [(1, 1), ("1", 1), ([2], 1)])
+@pytest.mark.parametrize(("devices", "nodes"), [(1, 1), ("1", 1), ([2], 1), (OmegaConf.create([2]), 1)])
 def test_sweep_on_one_device_is_fine(devices: Any, nodes: int) -> None:
-    check_sweep(devices, nodes)
+    check_sweep(devices, nodes, BASIC)
 
 
-@pytest.mark.parametrize(("devices", "nodes"), [(2, 1), (-1, 1), ("auto", 1), ([0, 1], 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("devices", "nodes"), [(2, 1), (-1, 1), ("auto", 1), (OmegaConf.create([0, 1]), 1), (1, 2)]
+)
 def test_sweep_on_several_devices_is_refused(devices: Any, nodes: int) -> None:
-    with pytest.raises(ConfigurationError, match="wandb agent"):
-        check_sweep(devices, nodes)
+    with pytest.raises(ConfigurationError, match="wandb agent") as found:
+        check_sweep(devices, nodes, BASIC)
+    for way in ("CUDA_VISIBLE_DEVICES=0", "sweep=optuna", "cluster=slurm"):
+        assert way in str(found.value)
+
+
+def test_sweep_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigurationError, match="2 processes of torchrun"):
+        check_sweep(1, 1, BASIC)
+
+
+def test_one_task_of_the_launcher_for_each_device_is_fine() -> None:
+    launcher = {
+        "_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
+        "tasks_per_node": 4,
+        "nodes": 2,
+    }
+    check_sweep(4, 2, launcher)
+    for devices, nodes in ((4, 1), (-1, 2), (1, 1)):
+        with pytest.raises(ConfigurationError, match=r"2 node\(s\) x 4 task\(s\)"):
+            check_sweep(devices, nodes, launcher)
 
 
 def test_environment_that_runs_the_tests_passes() -> None:

@@ -7,12 +7,17 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
+from compositions import composed, configurations
 from toy_regression import toy_config
+from wandb_records import Segment, finished_segment
 
+from relit.data.photo import write_png
 from relit.errors import ConfigurationError
 from relit.loggers import RunLogger, csv_logger, has_wandb_credentials, tensorboard_logger, wandb_logger
+from relit.provenance import code_version
 from relit.run_state import read_state
-from relit.stages import run_stages
+from relit.stages import RunContext, run_stages
 
 
 @pytest.fixture
@@ -75,17 +80,101 @@ def test_online_without_a_key_is_refused_instead_of_asking(no_wandb_account: Pat
         wandb_logger(tmp_path, "run", "id", {}, mode="ofline")
 
 
-def test_offline_wandb_run_keeps_its_id_over_sittings(no_wandb_account: Path, tmp_path: Path) -> None:
+def leave_results(context: RunContext) -> None:
+    """What a method leaves at the end of a run."""
+    write_png(context.run_dir / "samples" / "one.png", torch.full((3, 4, 6), 0.5))
+    (context.run_dir / "weights.safetensors").write_bytes(b"weights")
+
+
+def test_offline_segments_of_one_wandb_run(
+    no_wandb_account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the second of three stages and started again: what W&B wrote of it."""
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staged"))
+    run_dir = tmp_path / "runs" / "study" / "3"
+    node = {"_target_": "relit.loggers.wandb_logger", "project": "relit-test"}
+    node |= {"group": "study", "job_type": "trial"}
+    cfg = toy_config(
+        run_dir,
+        runs=str(tmp_path / "runs"),
+        logger=node,
+        finish=[{"_target_": "toy_regression.report"}, {"_target_": f"{__name__}.leave_results"}],
+        stage__second__module__interrupt_at=8,
+    )
+    with pytest.raises(SystemExit):  # of Lightning, for Ctrl-C
+        run_stages(cfg)
+    run_stages(cfg)
+    folders = sorted((run_dir / "wandb").glob("offline-run-*"))
+    segments = [finished_segment(folder) for folder in folders]
+    run_id = read_state(run_dir).run_id
+    assert len(segments) == 2
+    for segment in segments:
+        assert (segment.run.run_id, segment.run.display_name) == (run_id, "study/3")
+        assert (segment.run.project, segment.run.run_group, segment.run.job_type) == (
+            "relit-test", "study", "trial"
+        )  # fmt: skip
+        assert segment.run.resume  # by which `wandb sync` appends it to what is there
+        assert segment.config["plan"] == ["first", {"repeat": 2, "stages": ["second"]}]  # resolved
+        assert segment.config["stage"]["second"]["module"]["interrupt_at"] == 8
+        assert segment.config["code"] == code_version()
+    first, second = segments
+    assert (first.exit_code, second.exit_code) == (130, 0)
+    assert (first.preempting, second.preempting) == (False, False)
+    # one axis over stages and sittings; what came after the checkpoint of step 12 + 5 is there twice
+    assert logged(first, "toy/loss") == list(range(len(logged(first, "toy/loss"))))
+    assert logged(second, "toy/loss") == list(range(12 + 5, 36))
+    assert logged(second, "toy/distance") == [36]
+    assert logged(second, "samples/one") == [36]
+    assert list((folders[1] / "files" / "media" / "images" / "samples").glob("*.png"))
+    assert first.artifacts == {}
+    assert second.artifacts["study-3-weights"] == {
+        "type": "weights",
+        "aliases": ["final", "latest"],
+        "metadata": {"steps": 36, "seed": 0},
+        "files": ["weights.safetensors"],
+    }
+
+
+def logged(segment: Segment, name: str) -> list[int]:
+    """The steps of the run at which a metric, or a picture, was logged."""
+    return [
+        row["trainer/global_step"]
+        for row in segment.history
+        if any(key == name or key.startswith(f"{name}.") for key in row)
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_that_a_signal_ends_is_preempted(
+    no_wandb_account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For W&B begins such runs of its sweeps again."""
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staged"))
     run_dir = tmp_path / "run"
     node = {"_target_": "relit.loggers.wandb_logger", "project": "relit-test"}
-    run_stages(toy_config(run_dir, logger=node, rounds=0))
-    run_id = read_state(run_dir).run_id
-    run_stages(toy_config(run_dir, logger=node, rounds=0))
-    segments = sorted((run_dir / "wandb").glob("offline-run-*"))
-    assert len(segments) in (1, 2)  # W&B names a segment by the second
-    for segment in segments:
-        assert [file.name for file in segment.glob("*.wandb")] == [f"run-{run_id}.wandb"]
-        assert (segment / f"run-{run_id}.wandb").stat().st_size > 0
+    module = {"interrupt": "SIGTERM", "interrupt_at": 8, "interrupt_stage": 1}
+    settings = {f"stage__first__module__{name}": value for name, value in module.items()}
+    with pytest.raises(SystemExit):
+        run_stages(toy_config(run_dir, plan=["first"], logger=node, **settings))
+    (folder,) = (run_dir / "wandb").glob("offline-run-*")
+    segment = finished_segment(folder)
+    assert (segment.preempting, segment.exit_code) == (True, 143)
+    # the last step is there, too
+    assert logged(segment, "toy/loss") == list(range(9))
+
+
+def test_group_and_job_type_come_from_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    with configurations():
+        monkeypatch.setenv("WANDB_RUN_GROUP", "table3")
+        monkeypatch.setenv("WANDB_JOB_TYPE", "ablation")
+        node = composed("experiment=quickstart", "logger=wandb").logger
+        assert (node.group, node.job_type) == ("table3", "ablation")
+        monkeypatch.delenv("WANDB_RUN_GROUP")
+        monkeypatch.delenv("WANDB_JOB_TYPE")
+        assert (node.group, node.job_type) == (None, None)
+        for table in ("table3", "table4", "table5", "restorex_table2", "restorex_table3"):
+            job = composed(f"experiment=ablation/{table}").hydra.job
+            assert job.env_set == {"WANDB_RUN_GROUP": table, "WANDB_JOB_TYPE": "ablation"}
 
 
 def test_tensorboard_writes_events_or_says_what_to_install(tmp_path: Path) -> None:
@@ -95,5 +184,10 @@ def test_tensorboard_writes_events_or_says_what_to_install(tmp_path: Path) -> No
         return
     logger = RunLogger(tensorboard_logger(tmp_path, "run", "id", {}))
     logger.log_metrics({"loss": 1.0}, step=0)
+    logger.note("code", {"commit": "abcdef"})
+    write_png(tmp_path / "samples" / "one.png", torch.zeros(3, 4, 6))
+    logger.log_samples(tmp_path / "samples")
     logger.close(0)
-    assert list((tmp_path / "tensorboard").rglob("events.*"))
+    (events,) = (tmp_path / "tensorboard").rglob("events.*")
+    for written in (b"abcdef", b"samples/one"):
+        assert written in events.read_bytes()

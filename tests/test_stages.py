@@ -215,10 +215,18 @@ def test_finished_stages_are_skipped(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("weights.safetensors")} == files
 
 
-@pytest.mark.parametrize("interrupt", ["KeyboardInterrupt", "SIGTERM", "RuntimeError"])
-@pytest.mark.parametrize("step", [3, 5, 8])
+@pytest.mark.parametrize(
+    ("interrupt", "step", "kept"),
+    [
+        *(("RuntimeError", step, step // 5 * 5) for step in (3, 5, 8)),
+        ("KeyboardInterrupt", 8, 5),
+        # after a signal the step that is begun is finished, and a checkpoint written
+        *(("SIGTERM", step, step + 1) for step in (3, 4, 8)),
+        ("SIGUSR1", 8, 9),
+    ],
+)
 def test_interrupted_run_goes_on_to_the_same_bits(
-    whole: Path, tmp_path: Path, interrupt: str, step: int
+    whole: Path, tmp_path: Path, interrupt: str, step: int, kept: int
 ) -> None:
     run_dir = tmp_path / "run"
     cfg = toy_config(
@@ -231,8 +239,11 @@ def test_interrupted_run_goes_on_to_the_same_bits(
     run_stages(cfg)
     assert_equal(final_weights(run_dir), final_weights(whole))
     resumed = seen(run_dir)[before:]
-    assert (resumed[0]["stage"], resumed[0]["step"]) == (2, step // 5 * 5)
+    assert (resumed[0]["stage"], resumed[0]["step"]) == (2, kept)
     assert resumed[0]["positions"][0] == resumed[0]["step"] * 4
+    if interrupt.startswith("SIG"):
+        first, second = logged_steps(run_dir)
+        assert first + second == list(range(36))
 
 
 def test_a_killed_stage_logs_on_the_run_axis_again(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import textwrap
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from relit.ablation_table import DECIMALS, PaperRow, Run, as_text, name_of, tabulate
 from relit.atomic import atomic_write
-from relit.errors import ConfigurationError, TrainingFailed
+from relit.errors import ConfigurationError
+from relit.failed_job import TRACEBACK_FILE, failure_reason
 
 log = logging.getLogger(__name__)
-
-TRACEBACK_FILE = "traceback.txt"
 
 
 def folder_name(value: str | Sequence[str]) -> str:
@@ -111,15 +108,8 @@ class AblationTable(Callback):
 
     def _failure(self, error: Exception, run_dir: Path) -> str:
         """Note the failure for the exit status; return its reason in one line."""
-        if isinstance(error, ConfigurationError):
-            self.status = self.status or 2
-            return textwrap.shorten(str(error), 300)
-        self.status = 1
-        if isinstance(error, TrainingFailed):
-            return textwrap.shorten(str(error), 300)
-        atomic_write(run_dir / TRACEBACK_FILE, "".join(traceback.format_exception(error)).encode())
-        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
-        return f"{reason} (see {run_dir / TRACEBACK_FILE})"
+        self.status = (self.status or 2) if isinstance(error, ConfigurationError) else 1
+        return failure_reason(error, run_dir)
 
 
 def _setting(metrics: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,22 +1,15 @@
-"""What every stage has while it trains: progress bar, checkpoints."""
+"""What a stage has while it trains: a progress bar, and something to validate on."""
 
 from __future__ import annotations
 
-import io
 import sys
-from pathlib import Path
 from typing import Any, cast
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
-from lightning.pytorch.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ProgressBar
 from tqdm.auto import tqdm
 
-from relit.atomic import atomic_write
 from relit.errors import ConfigurationError
-
-CHECKPOINT_NAME = "last.ckpt"
 
 
 class StageProgressBar(ProgressBar):
@@ -95,64 +88,3 @@ class SomethingToValidateOn(Callback):
             "process(es): name a folder with data.val_input=DIR (of pairs: data.layout.val_input=DIR and "
             "data.layout.val_reference=DIR), or keep photographs out of training with data.held_out=N."
         )
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or absent, and that load without unpickling code.
-
-    Lightning's own writer goes through the system's temporary folder, so it is not atomic where that is
-    another file system, and neither syncs to the disk nor names the path when the disk is full.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        """Write ``checkpoint`` to ``path`` in one atomic replacement."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(Path(path), buffer.getvalue())
-
-    def load_checkpoint(
-        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Read a checkpoint: tensors and plain containers only."""
-        return torch.load(path, map_location=map_location, weights_only=True)
-
-
-class NewestCheckpoint(Checkpoint):
-    """Keep one checkpoint, replaced every ``every`` optimisation steps.
-
-    Args:
-        folder: where ``last.ckpt`` lies.
-        every: steps between two checkpoints.
-        validate_every: steps between two validations, if there are any. A checkpoint at the same step waits
-            for the validation, which a resumed run would leave out.
-    """
-
-    def __init__(self, folder: Path, every: int, validate_every: int | None = None) -> None:
-        self.path = folder / CHECKPOINT_NAME
-        self.every = every
-        self.validate_every = validate_every
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Write when due. Lightning calls checkpoint callbacks last, so the others' state is up to date."""
-        if not self._validates(trainer):
-            self._save(trainer)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write when due."""
-        self._save(trainer)
-
-    def _validates(self, trainer: Trainer) -> bool:
-        return (
-            self.validate_every is not None
-            and trainer.enable_validation
-            and trainer.global_step % self.validate_every == 0
-        )
-
-    def _save(self, trainer: Trainer) -> None:
-        if trainer.global_step % self.every == 0:
-            trainer.save_checkpoint(self.path)

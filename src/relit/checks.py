@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -62,22 +63,42 @@ def check_environment() -> None:
             raise ConfigurationError(f"{name} cannot be imported: {error}.{hint} {remedy}") from error
 
 
-def check_sweep(devices: Any, num_nodes: int) -> None:
-    """Refuse a sweep over several devices: each further rank would launch the whole sweep again.
+def check_sweep(devices: Any, num_nodes: int, launcher: Mapping[str, Any]) -> None:
+    """Refuse a sweep over several devices in one process: each further rank would launch it all again.
+
+    A launcher that starts one task for each device is fine.
 
     Args:
         devices: ``trainer.devices``.
         num_nodes: ``trainer.num_nodes``.
+        launcher: node of Hydra's launcher.
     """
-    if devices in (1, "1") and num_nodes == 1:
+    if "submitit" in str(launcher.get("_target_")):
+        _check_tasks(devices, num_nodes, launcher)
         return
-    if isinstance(devices, list) and len(devices) == 1 and num_nodes == 1:
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    listed = isinstance(devices, Sequence) and not isinstance(devices, str)
+    count = len(devices) if listed else devices
+    if count in (1, "1") and num_nodes == 1 and ranks == 1:
         return
+    found = f"trainer.devices={devices} trainer.num_nodes={num_nodes}"
     raise ConfigurationError(
-        f"--multirun with trainer.devices={devices}: each further process would launch the sweep again. "
-        "Use trainer.devices=1, or `wandb agent` with ${args_no_hyphens}, or Hydra's submitit launcher with "
-        "tasks_per_node equal to the number of GPUs."
+        f"--multirun with {found if ranks == 1 else f'{ranks} processes of torchrun'}: each further process "
+        "would launch the sweep again. What works: trainer.devices=1 and a worker of the study on each GPU "
+        "(CUDA_VISIBLE_DEVICES=0 python train.py -m sweep=optuna ..., then the same with 1); or one run at a "
+        "time on all GPUs, started by `wandb agent` (conf/sweep/wandb) or as a SLURM job (cluster=slurm, "
+        "with trainer.devices tasks on each node). See docs/SCALING.md."
     )
+
+
+def _check_tasks(devices: Any, num_nodes: int, launcher: Mapping[str, Any]) -> None:
+    tasks, nodes = launcher.get("tasks_per_node"), launcher.get("nodes")
+    if (devices, num_nodes) != (tasks, nodes):
+        raise ConfigurationError(
+            f"hydra.launcher starts {nodes} node(s) x {tasks} task(s), but trainer.num_nodes={num_nodes} and "
+            f"trainer.devices={devices}: they must agree, one task for each device. cluster=slurm takes them "
+            "from trainer, where devices has to be a number."
+        )
 
 
 def check_configuration(cfg: DictConfig) -> None:

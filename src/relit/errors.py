@@ -11,9 +11,21 @@ class ConfigurationError(Exception):
     """
 
 
+class RunInUse(ConfigurationError):  # noqa: N818 - it says what happened
+    """Another process uses the run's directory."""
+
+
 class TrainingFailed(RuntimeError):  # noqa: N818 - it says what happened
     """Training went astray with settings that are no mistake in themselves.
 
     The message names the stage, the step, what is left of the run and the remedies. ``train.py`` prints it
     alone and exits with status 1.
     """
+
+
+class ProcessLost(TrainingFailed):
+    """Another process that the run needs is gone. Not every process of a run need learn of it."""
+
+
+class TrialPruned(Exception):  # noqa: N818 - it says what happened
+    """A sweep gave this run up because other trials had done better by the same step. It is no failure."""

@@ -5,8 +5,10 @@ A factory here is a Hydra target under ``logger``; the runner calls it with what
 
 from __future__ import annotations
 
+import json
 import netrc
 import os
+import re
 import warnings
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from relit.data.photo import write_png
+from relit.data.photo import read_photo, write_png
 from relit.errors import ConfigurationError
 
 
@@ -80,6 +82,41 @@ class RunLogger(Logger):
             for name, picture in pictures.items():
                 write_png(Path(self.inner.log_dir, "pictures", f"{step:06d}", f"{name}.png"), picture)
 
+    @rank_zero_only
+    def log_samples(self, folder: Path) -> None:
+        """Show the PNG files in ``folder`` beside the curves; with CSV they are where they are."""
+        if not isinstance(self.inner, CSVLogger):
+            files = sorted(folder.glob("*.png"))
+            self.log_pictures({f"samples/{file.stem}": read_photo(file) / 255 for file in files}, step=0)
+
+    @rank_zero_only
+    def note(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Keep ``facts`` about the run: in W&B's configuration, or as TensorBoard's text.
+
+        With CSV, ``config.yaml`` and ``provenance.json`` in the run directory have them.
+        """
+        if isinstance(self.inner, WandbLogger):
+            self.inner.experiment.config.update({name: dict(facts)}, allow_val_change=True)
+        elif isinstance(self.inner, TensorBoardLogger):
+            indented = "".join(f"    {line}\n" for line in json.dumps(facts, indent=2).splitlines())
+            self.inner.experiment.add_text(name, indented, self.offset)
+
+    @rank_zero_only
+    def log_weights(self, file: Path, alias: str, facts: Mapping[str, Any]) -> None:
+        """Keep a weight file as a version of W&B's artifact ``NAME-weights``, with ``facts`` about it.
+
+        NAME is the run's; aliases are ``latest`` and ``alias``. Other loggers leave the file where it is.
+        """
+        if not isinstance(self.inner, WandbLogger):
+            return
+        import wandb
+
+        run = self.inner.experiment
+        name = re.sub(r"[^\w.-]+", "-", f"{run.name or run.id}-weights")
+        artifact = wandb.Artifact(name, type="weights", metadata=dict(facts))
+        artifact.add_file(str(file), name=file.name)
+        run.log_artifact(artifact, aliases=["latest", alias])
+
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Pass on hyperparameters."""
         self.inner.log_hyperparams(params, *args, **kwargs)
@@ -93,10 +130,15 @@ class RunLogger(Logger):
         self.inner.save()
 
     @rank_zero_only
-    def close(self, exit_code: int) -> None:
-        """End of the run: W&B gets the exit status, so that a failed run shows as failed."""
+    def close(self, exit_code: int, interrupted: bool = False) -> None:
+        """End of the run: W&B gets the exit status, so that a failed run shows as failed.
+
+        One that was ``interrupted`` by a signal shows as preempted; a sweep of W&B's begins it again.
+        """
         if isinstance(self.inner, WandbLogger):
             if self.inner._experiment is not None:
+                if interrupted:
+                    self.inner.experiment.mark_preempting()
                 self.inner.experiment.finish(exit_code=exit_code)
         else:
             self.inner.finalize("success" if exit_code == 0 else "failed")
@@ -125,13 +167,15 @@ def wandb_logger(
     project: str = "relit",
     entity: str | None = None,
     group: str | None = None,
+    job_type: str | None = None,
     tags: Sequence[str] = (),
     mode: str = "auto",
 ) -> Logger:
     """One W&B run per run directory, resumed under the same id, its files in ``<run_dir>/wandb``; no prompts.
 
-    Offline, W&B cannot resume: a resumed run adds a segment ``wandb/offline-run-*`` under the same id;
-    send all of them with ``wandb sync --append <run_dir>/wandb/offline-run-*``.
+    Offline, W&B cannot resume: a resumed run adds a segment ``wandb/offline-run-*`` under the same id. Give
+    all of them to one ``wandb sync <run_dir>/wandb/offline-run-*``: it sends those of one run one after the
+    other, oldest first.
 
     Args:
         run_dir: the run's directory.
@@ -140,7 +184,8 @@ def wandb_logger(
         config: the resolved configuration.
         project: W&B project.
         entity: W&B team or user.
-        group: W&B group.
+        group: W&B group: runs that are shown together.
+        job_type: what the run is among those of its group, such as ``trial``.
         tags: W&B tags.
         mode: ``online``, ``offline``, ``disabled``, or ``auto``: what WANDB_MODE says, else online if a
             key is configured, else offline.
@@ -159,13 +204,15 @@ def wandb_logger(
         project=project,
         entity=entity,
         group=group,
+        job_type=job_type,
         tags=list(tags),
         name=run_name,
         id=run_id,
         save_dir=run_dir,
         config=config,
         mode=mode,
-        resume="allow" if mode == "online" else None,
+        # offline, too: `wandb sync` reads it from the segment and then appends instead of beginning anew
+        resume="allow",
     )
 
 

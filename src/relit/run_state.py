@@ -32,6 +32,7 @@ VOLATILE = (
     "finish",
     "finish.*",
     "trainer.accelerator",
+    "trainer.deterministic",
     "trainer.strategy",
     "trainer.log_every_n_steps",
     "data.num_workers",
@@ -58,6 +59,7 @@ _OWNED_BY_RUN = (
     "scores.csv",
     "rounds.json",
     "traceback.txt",
+    "provenance.json",
     "weights.safetensors",
     "tiny_clip.safetensors",
     "report.html",
@@ -66,11 +68,12 @@ _OWNED_BY_RUN = (
 
 @dataclass
 class FinishedStage:
-    """A stage that is done: its place, its name and the optimisation steps it took."""
+    """A stage that is done: its place, its name, its optimisation steps and what it was last validated by."""
 
     index: int
     name: str
     steps: int
+    validated: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -85,6 +88,11 @@ class RunState:
     def offset(self) -> int:
         """Steps of all finished stages: where the next stage begins on the run's one step axis."""
         return sum(stage.steps for stage in self.finished)
+
+    @property
+    def validated(self) -> dict[str, float]:
+        """Validation metrics by name, each by the last stage that measured it."""
+        return {name: value for stage in self.finished for name, value in stage.validated.items()}
 
 
 def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:

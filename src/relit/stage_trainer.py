@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
 from relit.best_snapshot import BestRule, BestSnapshot
-from relit.callbacks import (
-    CHECKPOINT_NAME,
-    AtomicCheckpointIO,
-    NewestCheckpoint,
-    SomethingToValidateOn,
-    StageProgressBar,
-)
+from relit.callbacks import SomethingToValidateOn, StageProgressBar
+from relit.checkpoints import CHECKPOINT_NAME, AtomicCheckpointIO, NewestCheckpoint
 from relit.dead_start import DeadStart, RestartRule
 from relit.finite_loss import FiniteLoss
 from relit.loggers import RunLogger
 from relit.loss_extension import ExtensionRule, LossExtension
 from relit.moving_average import AverageRule, MovingAverage
 from relit.plan import PlannedStage
+from relit.stop_signals import StopAfterStep, StopSignals
 
 
 def stage_trainer(
@@ -30,6 +26,8 @@ def stage_trainer(
     folder: Path,
     before: Path | None,
     logger: RunLogger | None,
+    signals: StopSignals,
+    watchers: Sequence[Callback] = (),
 ) -> Trainer:
     """A Trainer for one stage of the resolved ``config``.
 
@@ -39,6 +37,8 @@ def stage_trainer(
         folder: where the stage's files lie.
         before: the weights that the stage before left, if there is one.
         logger: the run's, or None.
+        signals: those that end the run.
+        watchers: callbacks of the runner's own.
     """
     stage = config["stage"][planned.name]
     validate_every = stage.get("validate_every")
@@ -50,7 +50,7 @@ def stage_trainer(
         check_val_every_n_epoch=None,
         val_check_interval=validate_every or 1,
         limit_val_batches=0 if validate_every is None else None,
-        callbacks=_callbacks(config, planned, folder, before),
+        callbacks=[*watchers, *_callbacks(config, planned, folder, before, signals)],
         plugins=[AtomicCheckpointIO()],
         logger=logger or False,
         default_root_dir=folder,
@@ -62,11 +62,15 @@ def stage_trainer(
 
 
 def _callbacks(
-    config: Mapping[str, Any], planned: PlannedStage, folder: Path, before: Path | None
+    config: Mapping[str, Any],
+    planned: PlannedStage,
+    folder: Path,
+    before: Path | None,
+    signals: StopSignals,
 ) -> list[Callback]:
     stage = config["stage"][planned.name]
     checkpoint = folder / "checkpoints" / CHECKPOINT_NAME
-    callbacks: list[Callback] = [FiniteLoss(planned.name, checkpoint, before)]
+    callbacks: list[Callback] = [StopAfterStep(signals), FiniteLoss(planned.name, checkpoint, before)]
     if stage.get("validate_every") is not None:
         callbacks.append(SomethingToValidateOn())
     if stage.get("extend") is not None:
@@ -81,6 +85,6 @@ def _callbacks(
     if config["progress"]:
         callbacks.append(StageProgressBar(planned.title))
     callbacks.append(
-        NewestCheckpoint(checkpoint.parent, config["checkpoint_every"], stage.get("validate_every"))
+        NewestCheckpoint(checkpoint.parent, config["checkpoint_every"], stage.get("validate_every"), signals)
     )
     return callbacks

@@ -19,29 +19,34 @@ from typing import Any, Protocol, cast
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.strategies import Strategy
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from relit.atomic import atomic_write
-from relit.callbacks import CHECKPOINT_NAME
+from relit.checkpoints import newest_checkpoint
 from relit.clip import check_clip
 from relit.errors import ConfigurationError
+from relit.exit_status import exit_status
 from relit.keyed import keyed_seed
+from relit.last_validation import LastValidation
 from relit.loggers import RunLogger
+from relit.lost_process import losses_named
 from relit.plan import PlannedStage, expand_plan
+from relit.processes import end_together, join_processes
+from relit.provenance import NoteData, begin_sitting
+from relit.pruning import Pruning, Trial
+from relit.run_lock import RunLock
 from relit.run_state import FinishedStage, RunState, open_run, write_state
 from relit.stage_trainer import stage_trainer
+from relit.stop_signals import Stopped, StopSignals
 from relit.targets import resolve_target
 from relit.weights import WEIGHTS_FILE, Weights, read_weights, write_weights
 
 log = logging.getLogger(__name__)
 
 _default_format = warnings.formatwarning
-"""What a finished stage leaves in its folder."""
 
 BATCH_KEYS = frozenset({"augment", "batch_size", "crop", "images", "num_workers"})
 """Settings of a data module that say how its photographs are handed out, not which they are."""
@@ -128,7 +133,7 @@ class RunContext:
     trained: bool = True
 
 
-def run_stages(cfg: DictConfig) -> dict[str, float]:
+def run_stages(cfg: DictConfig, trial: Trial | None = None) -> dict[str, float]:
     """Train every stage of ``cfg.plan`` that is not finished yet, then call ``cfg.finish``.
 
     With ``train=false`` nothing is trained: ``cfg.finish`` gets the finished run's weights, or those of
@@ -136,12 +141,17 @@ def run_stages(cfg: DictConfig) -> dict[str, float]:
 
     Args:
         cfg: the composed configuration (``conf/train.yaml``), checked by :mod:`relit.checks`.
+        trial: the run as one of a sweep's, told the validation metric that ``cfg.monitor`` names.
 
     Returns:
-        The metrics that the ``finish`` callables returned, merged; the same on every rank.
+        What the stages were last validated by (``val/...``) and the metrics that the ``finish`` callables
+        returned, merged; the same on every rank.
 
     Raises:
-        ConfigurationError: the run directory holds a run with other settings, or an input is wrong.
+        ConfigurationError: the run directory holds a run with other settings or is in use, or an input is
+            wrong.
+        TrialPruned: ``trial`` gave the run up.
+        Stopped: a signal ended the run.
     """
     config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     run_dir = Path(config["run_dir"])
@@ -149,52 +159,38 @@ def run_stages(cfg: DictConfig) -> dict[str, float]:
         torch.set_num_threads(config["threads"])
     _quieten_lightning()
     warnings.formatwarning = _plain_warning
-    strategy = join_processes(config["trainer"])
-    state = _open_run_on_all_ranks(strategy, run_dir, config)
+    lock = RunLock(run_dir)
+    with StopSignals() as signals:
+        strategy = join_processes(config["trainer"], signals)
+        try:
+            return _run(config, run_dir, strategy, lock, signals, trial)
+        finally:
+            lock.release()
+
+
+def _run(
+    config: dict[str, Any],
+    run_dir: Path,
+    strategy: Strategy,
+    lock: RunLock,
+    signals: StopSignals,
+    trial: Trial | None,
+) -> dict[str, float]:
+    state = _open_run_on_all_ranks(strategy, lock, run_dir, config)
     logger = _build_logger(config, run_dir, state)
-    run = _Run(config, run_dir, expand_plan(config["plan"]), state, strategy, logger)
-    exit_code = 1
+    run = _Run(config, run_dir, expand_plan(config["plan"]), state, strategy, logger, signals, trial)
+    exit_code, interrupted = 0, False
     try:
-        metrics = run.train_and_finish()
-        exit_code = 0
-        return metrics
-    except ConfigurationError:
-        exit_code = 2
+        with losses_named():
+            return run.train_and_finish()
+    except BaseException as error:
+        exit_code = exit_status(error)
+        if interrupted := isinstance(error, Stopped):
+            end_together(error, signals, strategy)
         raise
     finally:
         if logger is not None:
-            logger.close(exit_code)
-
-
-def join_processes(trainer_options: Mapping[str, Any]) -> Strategy:
-    """Start or join the other ranks before the first stage: rank 0's view of the run directory holds for all.
-
-    Lightning would start them inside the first ``fit``. Process groups outlive a Trainer, so the stages'
-    Trainers reuse this one.
-
-    Raises:
-        ConfigurationError: the strategy forks or spawns processes, which end with each stage.
-    """
-    try:
-        trainer = Trainer(
-            **trainer_options,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-    except (MisconfigurationException, ValueError) as error:
-        raise ConfigurationError(f"trainer: {error}") from error
-    launcher = trainer.strategy.launcher
-    if launcher is None:
-        return trainer.strategy
-    if not isinstance(launcher, _SubprocessScriptLauncher):
-        raise ConfigurationError(
-            f"trainer.strategy={trainer_options.get('strategy')} starts processes that end with each stage; "
-            "use trainer.strategy=ddp."
-        )
-    launcher.launch(trainer.strategy.setup_environment)
-    return trainer.strategy
+            logger.close(exit_code, interrupted)
 
 
 def build(node: Mapping[str, Any]) -> Any:
@@ -223,6 +219,8 @@ class _Run:
     state: RunState
     strategy: Strategy
     logger: RunLogger | None
+    signals: StopSignals
+    trial: Trial | None = None
     _clip: dict[str, Any] = field(default_factory=dict)
     _datamodules: dict[str, LightningDataModule] = field(default_factory=dict)
     _sources: dict[str, LightningDataModule] = field(default_factory=dict)
@@ -234,12 +232,16 @@ class _Run:
         if self.strategy.is_global_zero:
             atomic_write(self.run_dir / "config.yaml", OmegaConf.to_yaml(self.config).encode())
         self._check_modules()
+        if self.strategy.is_global_zero:
+            processes = getattr(self.strategy, "world_size", 1)
+            begin_sitting(self.run_dir, self.logger, self.strategy.root_device, processes)
         done = len(self.state.finished)
-        if done:
+        if done and self.strategy.is_global_zero:
             log.info("Continuing %s: %d of %d stages are done.", self.run_dir, done, len(self.plan))
         weights = self._stored_weights(self.plan[done - 1]) if done else self._starting_weights()
         for planned in self.plan[done:]:
             weights = self._train(planned, weights)
+            self._leave_if_asked(planned)
         return self._finish(weights, self.state.offset)
 
     def _weights_to_evaluate(self) -> tuple[Weights, int]:
@@ -289,24 +291,39 @@ class _Run:
         if self.logger is not None:
             self.logger.offset = self.state.offset
         folder = self._folder(planned)
-        trainer = stage_trainer(self.config, planned, folder, self._before(planned), self.logger)
+        last = LastValidation()
+        noted = NoteData(self.run_dir, planned.folder, self.logger)
+        watchers = [noted, last, *self._pruning()]
+        before = self._before(planned)
+        trainer = stage_trainer(self.config, planned, folder, before, self.logger, self.signals, watchers)
         datamodule = self._datamodule(stage)
-        checkpoint = folder / "checkpoints" / CHECKPOINT_NAME
-        trainer.fit(
-            module,
-            datamodule=datamodule,
-            ckpt_path=checkpoint if checkpoint.exists() else None,
-            weights_only=True,
-        )
+        found = newest_checkpoint(folder / "checkpoints") if self.strategy.is_global_zero else None
+        checkpoint = self.strategy.broadcast(found)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         weights = {**weights, **_on_cpu(cast("StageModule", module).handover())}
         # data modules outlive stages; by their trainer they would keep the module and its features alive
         datamodule.trainer = None
-        self._record(planned, weights, trainer.global_step)
+        self._record(planned, weights, trainer.global_step, last.of_handover(trainer))
         return weights
 
-    def _record(self, planned: PlannedStage, weights: Weights, steps: int) -> None:
+    def _leave_if_asked(self, planned: PlannedStage) -> None:
+        """After a stage that was recorded while a signal had come in."""
+        self.signals.deferred = False
+        number = self.signals.agreed(self.strategy)
+        if number is not None:
+            raise Stopped(number, f"the end of stage {planned.name}")
+
+    def _pruning(self) -> list[Callback]:
+        monitor = self.config.get("monitor")
+        if self.trial is None or monitor is None:
+            return []
+        return [Pruning(self.trial, monitor, self.state.offset)]
+
+    def _record(
+        self, planned: PlannedStage, weights: Weights, steps: int, validated: dict[str, float]
+    ) -> None:
         """Weights first, then the state that vouches for them, then the checkpoints can go."""
-        self.state.finished.append(FinishedStage(planned.index, planned.name, steps))
+        self.state.finished.append(FinishedStage(planned.index, planned.name, steps, validated))
         if self.strategy.is_global_zero:
             metadata = {
                 "stage": planned.name,
@@ -343,7 +360,17 @@ class _Run:
         if self.logger is not None and metrics and self.strategy.is_global_zero:
             self.logger.log_metrics(metrics)
             self.logger.save()
-        return self.strategy.broadcast(metrics)
+        self._log_results(steps)
+        return {**self.state.validated, **self.strategy.broadcast(metrics)}
+
+    def _log_results(self, steps: int) -> None:
+        """Hand the finished run's pictures and weights to the logger."""
+        if self.logger is None or not self.strategy.is_global_zero:
+            return
+        self.logger.log_samples(self.run_dir / "samples")
+        weights = self.run_dir / WEIGHTS_FILE
+        if self.config["train"] and weights.is_file():
+            self.logger.log_weights(weights, "final", {"steps": steps, "seed": self.config["seed"]})
 
     def _datamodule(self, stage: Mapping[str, Any]) -> LightningDataModule:
         """Stages with equal data settings share a data module; if only batches differ, its photographs."""
@@ -396,11 +423,14 @@ class _Run:
         return self.run_dir / "stages" / planned.folder
 
 
-def _open_run_on_all_ranks(strategy: Strategy, run_dir: Path, config: dict[str, Any]) -> RunState:
-    """Rank 0 reads or begins the run; what it found, a refusal too, holds for every rank."""
+def _open_run_on_all_ranks(
+    strategy: Strategy, lock: RunLock, run_dir: Path, config: dict[str, Any]
+) -> RunState:
+    """Rank 0 locks, and reads or begins, the run; what it found, a refusal too, holds for every rank."""
     outcome: RunState | ConfigurationError | None = None
     if strategy.is_global_zero:
         try:
+            lock.acquire()
             outcome = open_run(run_dir, config, fresh=bool(config["fresh"]))
         except ConfigurationError as error:
             outcome = error
@@ -457,6 +487,10 @@ def _quieten_lightning() -> None:
     # one Trainer per stage would repeat its devices and tips each time
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # but not what it says before it kills this process because another one has ended
+    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
+    # for each Trainer of a run on a machine that has SLURM
+    warnings.filterwarnings("once", message=r"The `srun` command is available.*")
     # Lightning's own business with torch, and advice that is wrong for photos held in memory
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from relit.data.sampling import permuted_index
 from relit.data.sets import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
 from relit.data.unpaired import UnpairedPhotos
 from relit.errors import ConfigurationError
+from relit.stop_signals import SIGNALS
 
 COMMON: dict[str, Any] = {"size": 4, "test_size": None, "batch_size": 3, "images": True, "seed": 11}
 
@@ -137,6 +140,20 @@ def test_worker_processes_change_nothing() -> None:
     plain = batches(ready(), 5)
     for one, other in zip(plain, batches(ready(num_workers=2), 5), strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_signal_that_stops_the_run_does_not_end_its_workers() -> None:
+    # a cluster sends it to every process; the training process still has a step to finish
+    plain, loader = batches(ready(), 5), iter(ready(num_workers=1).train_dataloader())
+    found = [next(loader)]
+    (worker,) = multiprocessing.active_children()
+    for number in SIGNALS:
+        os.kill(worker.pid or 0, number)
+    found += [next(loader) for _ in range(4)]
+    assert worker.is_alive()
+    assert all(
+        torch.equal(one[key], other[key]) for one, other in zip(plain, found, strict=True) for key in one
+    )
 
 
 def test_drawing_batches_leaves_the_global_generator_alone() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from relit.data.sampling import PositionSampler
 from relit.errors import ConfigurationError
@@ -49,6 +52,12 @@ class ToyPoints(LightningDataModule):
         )
         return DataLoader(Points(self.seed), batch_sampler=sampler, num_workers=self.num_workers)
 
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Eight points that training may see, too; a share for each rank."""
+        rank, count = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        points = Subset(Points(self.seed), range(rank, 8, count))
+        return DataLoader(points, batch_size=8, generator=torch.Generator())
+
 
 class ToyStage(LightningModule):
     """Continues the line of the stage before, and notes every position it was trained on.
@@ -56,8 +65,12 @@ class ToyStage(LightningModule):
     Args:
         context: from the runner.
         lr: Adam's learning rate.
-        interrupt: how to stop at ``interrupt_at``: a marker file keeps it from happening twice.
-        interrupt_at: step after which to stop; None trains on.
+        interrupt: what befalls it, once (a marker file keeps it from happening twice): a signal's name, an
+            exception's, ``NaN``, or ``dead worker``.
+        interrupt_at: step after which it does; None trains on.
+
+    Whatever they are, the process kills itself after the step that TOY_DIES_AT in its environment names, and
+    rests for TOY_PAUSE seconds after each.
     """
 
     def __init__(
@@ -67,16 +80,20 @@ class ToyStage(LightningModule):
         interrupt: str = "KeyboardInterrupt",
         interrupt_at: int | None = None,
         interrupt_stage: int = 2,
+        interrupt_rank: int = 0,
     ) -> None:
         super().__init__()
         self.context, self.lr = context, lr
-        self.interrupt, self.interrupt_at, self.interrupt_stage = interrupt, interrupt_at, interrupt_stage
+        self.interrupt, self.interrupt_at = interrupt, interrupt_at
+        self.interrupt_stage, self.interrupt_rank = interrupt_stage, interrupt_rank
         self.line = nn.Linear(WIDTH, 1)
         if "line" in context.weights:
             self.line.load_state_dict(context.weights["line"])
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         loss = (self.line(batch["x"])[:, 0] - batch["y"]).square().mean()
+        if self.interrupt == "NaN" and self._struck(self.global_step + 1):
+            loss = loss * math.nan
         self.log("toy/loss", loss, prog_bar=True)
         seen = {
             "stage": self.context.index,
@@ -87,21 +104,33 @@ class ToyStage(LightningModule):
             file.write(json.dumps(seen) + "\n")
         return loss
 
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        error = (self.line(batch["x"])[:, 0] - batch["y"]).square().mean()
+        self.log("val/error", error, sync_dist=True)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        marker = self.context.run_dir / "interrupted"
-        if (
-            self.context.index != self.interrupt_stage
-            or self.global_step != self.interrupt_at
-            or marker.exists()
-        ):
-            return
-        marker.touch()
-        if self.interrupt == "SIGKILL":
+        if os.environ.get("TOY_DIES_AT") == str(self.global_step):
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.interrupt == "SIGTERM":
-            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(float(os.environ.get("TOY_PAUSE", 0)))
+        if self.interrupt == "NaN" or not self._struck(self.global_step):
             return
-        raise {"KeyboardInterrupt": KeyboardInterrupt, "RuntimeError": RuntimeError}[self.interrupt]
+        if self.interrupt.startswith("SIG"):
+            os.kill(os.getpid(), getattr(signal, self.interrupt))
+        elif self.interrupt == "dead worker":
+            (worker,) = multiprocessing.active_children()
+            worker.kill()
+            worker.join()
+        else:
+            raise {"KeyboardInterrupt": KeyboardInterrupt, "RuntimeError": RuntimeError}[self.interrupt]
+
+    def _struck(self, step: int) -> bool:
+        """Whether it is this step's turn, the first time."""
+        marker = self.context.run_dir / "interrupted"
+        here = (self.context.index, step) == (self.interrupt_stage, self.interrupt_at)
+        if not here or self.global_rank != self.interrupt_rank or marker.exists():
+            return False
+        marker.touch()
+        return True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr)

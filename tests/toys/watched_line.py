@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from toy_regression import WIDTH, Points, ToyPoints
 
-from relit.callbacks import AtomicCheckpointIO, NewestCheckpoint
+from relit.checkpoints import AtomicCheckpointIO, NewestCheckpoint
 from relit.keyed import keyed_generator
+from relit.stop_signals import StopSignals
 
 Named = dict[str, Tensor]
 
@@ -93,11 +94,12 @@ def trainer(
     folder: Path | None = None,
     checkpoint_every: int = 10,
     validate_every: int | None = None,
+    signals: StopSignals | None = None,
     **options: Any,
 ) -> Trainer:
     """A Trainer as a stage's, on one CPU; it writes checkpoints if there is a ``folder``."""
     if folder is not None:
-        callbacks = [*callbacks, NewestCheckpoint(folder, checkpoint_every, validate_every)]
+        callbacks = [*callbacks, NewestCheckpoint(folder, checkpoint_every, validate_every, signals)]
     defaults = {"accelerator": "cpu", "devices": 1, "log_every_n_steps": 1000}
     return Trainer(
         **{**defaults, **options},

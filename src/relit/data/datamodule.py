@@ -18,6 +18,7 @@ from relit.data.sampling import PositionSampler
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_seed
 from relit.metrics import WINDOW
+from relit.stop_signals import ignore_in_worker
 
 
 class Items(Sized, Protocol):
@@ -156,6 +157,7 @@ class PhotoData(lightning.LightningDataModule, ABC):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=pin_memory,
+            worker_init_fn=ignore_in_worker,
             generator=workers,
         )
 

@@ -1,0 +1,72 @@
+"""The processes of one run: how they start, and how they end after a signal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from relit.errors import ConfigurationError
+from relit.stop_signals import Stopped, StopSignals
+
+log = logging.getLogger(__name__)
+
+
+def join_processes(trainer_options: Mapping[str, Any], signals: StopSignals) -> Strategy:
+    """Start or join the other ranks before the first stage: rank 0's view of the run directory holds for all.
+
+    Lightning would start them inside the first ``fit``. Process groups outlive a Trainer, so the stages'
+    Trainers reuse this one. From their start on they get the signals that this process gets: those that wait
+    for it would outlive it.
+
+    Raises:
+        ConfigurationError: the strategy forks or spawns processes, which end with each stage.
+    """
+    try:
+        trainer = Trainer(
+            **trainer_options,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigurationError(f"trainer: {error}") from error
+    launcher = trainer.strategy.launcher
+    if launcher is None:
+        return trainer.strategy
+    if not isinstance(launcher, _SubprocessScriptLauncher):
+        raise ConfigurationError(
+            f"trainer.strategy={trainer_options.get('strategy')} starts processes that end with each stage; "
+            "use trainer.strategy=ddp."
+        )
+    signals.forward = launcher.kill
+    launcher.launch(trainer.strategy.setup_environment)
+    return trainer.strategy
+
+
+def end_together(stopped: Stopped, signals: StopSignals, strategy: Strategy) -> None:
+    """Rank 0 tells of the end and hands the signal on; the others wait for it, where all stop at one place.
+
+    For ``srun`` may kill all tasks when one of them has ended.
+
+    Raises:
+        SystemExit: what follows from handing on; or, in a process that another one started, with status 0:
+            Lightning kills rank 0 on the spot when one of those ends with another status.
+    """
+    try:
+        if strategy.is_global_zero:
+            log.info("%s", stopped)
+            signals.hand_on(stopped.number)
+    finally:
+        if stopped.after is not None:
+            strategy.barrier("stopped")
+    environment = getattr(strategy, "cluster_environment", None)
+    if isinstance(environment, LightningEnvironment) and environment.local_rank() != 0:
+        raise SystemExit(0) from stopped

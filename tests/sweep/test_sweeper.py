@@ -1,0 +1,146 @@
+"""A sweep before its first run: the spaces that are shipped, and mistakes that would fail every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+optuna = pytest.importorskip("optuna")
+
+from compositions import composed, configurations  # noqa: E402
+from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402
+from hydra.utils import instantiate  # noqa: E402
+from omegaconf import DictConfig, OmegaConf  # noqa: E402
+from optuna.distributions import FloatDistribution  # noqa: E402
+
+from relit.errors import ConfigurationError  # noqa: E402
+from relit.sweep.search_space import as_text, read_space, suggest  # noqa: E402
+from relit.sweep.sweeper import SweepSettings, check_keys, check_monitor, common_settings  # noqa: E402
+
+SHIPPED = [
+    ("optuna_clip_lit", "clip_lit"),
+    ("optuna_clip_lit", "quickstart"),
+    ("optuna_clip_restorex", "clip_restorex_small"),
+    ("optuna_clip_restorex", "clip_restorex_lcdp"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _composing() -> Iterator[None]:
+    with configurations():
+        yield
+
+
+def settings_of(cfg: DictConfig, **changes: Any) -> SweepSettings:
+    node: Any = OmegaConf.to_container(cfg.hydra.sweeper)
+    known = {key: value for key, value in node.items() if not key.startswith("_") and key != "params"}
+    return SweepSettings(**{**known, **changes})
+
+
+@pytest.mark.parametrize(("sweep", "experiment"), SHIPPED)
+def test_shipped_spaces_reach_the_run(sweep: str, experiment: str) -> None:
+    given = [f"experiment={experiment}", f"sweep={sweep}", "validate_every=10"]
+    cfg = composed(*given)
+    assert cfg.hydra.mode.name == "MULTIRUN"
+    written = [f"{key}={value}" for key, value in cfg.hydra.sweeper.params.items()]
+    space = read_space(OverridesParser.create().parse_overrides(written))
+    assert len(space.searched) >= 3
+    check_keys(cfg, space.searched)
+    assert check_monitor(cfg) == "val/psnr"
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    run = composed(*given, *space.overrides(trial))
+    for key, among in space.searched.items():
+        value = OmegaConf.select(run, key)
+        assert as_text(value) == as_text(suggest(trial, key, among))
+        if isinstance(among, FloatDistribution):
+            # what it is by default, at the paper's size or a laptop's, can be found
+            assert among.low <= OmegaConf.select(cfg, key) <= among.high, key
+
+
+def test_sampler_and_pruner_are_built_as_they_are_written() -> None:
+    sweeper = composed("experiment=quickstart", "sweep=optuna").hydra.sweeper
+    assert isinstance(instantiate(sweeper.sampler, _convert_="all"), optuna.samplers.TPESampler)
+    assert isinstance(instantiate(sweeper.pruner, _convert_="all"), optuna.pruners.MedianPruner)
+
+
+def test_directories_are_named_by_the_number_of_the_run() -> None:
+    cfg = composed("experiment=quickstart", "sweep=optuna", "name=other", "hydra.job.num=3")
+    assert (cfg.hydra.sweep.dir, cfg.hydra.sweep.subdir) == ("runs", "other/3")
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("stage.enhancement.module.optimizer.lrr", "Did you mean lr?"),
+        ("stage.enhancment.module.optimizer.lr", "Did you mean enhancement?"),
+        ("seed.x", "seed.x: no such key"),
+        ("stage.prompt_refinement.module.prompts.context", "prompts repeats another node"),
+    ],
+)
+def test_keys_that_no_run_would_read_are_refused(key: str, expected: str) -> None:
+    cfg = composed("experiment=clip_lit", "sweep=optuna")
+    with pytest.raises(ConfigurationError, match=key.replace(".", r"\.")) as found:
+        check_keys(cfg, [key])
+    assert expected in str(found.value)
+
+
+def test_groups_and_added_keys_can_be_searched() -> None:
+    check_keys(
+        composed("experiment=clip_lit", "sweep=optuna"), ["ablation", "+trainer.gradient_clip_val", "seed"]
+    )
+
+
+def test_what_is_optimised_must_be_measured() -> None:
+    cfg = composed("experiment=quickstart", "sweep=optuna")
+    with pytest.raises(ConfigurationError, match="validate_every"):
+        check_monitor(cfg)
+    # the longest stages of the quickstart have 150 steps
+    with pytest.raises(ConfigurationError, match="validate_every"):
+        check_monitor(composed("experiment=quickstart", "sweep=optuna", "validate_every=151"))
+    assert (
+        check_monitor(composed("experiment=quickstart", "sweep=optuna", "validate_every=150")) == "val/psnr"
+    )
+    assert check_monitor(composed("experiment=quickstart", "sweep=optuna", "monitor=psnr")) == "psnr"
+    with pytest.raises(ConfigurationError, match=r"monitor=val/psnr"):
+        check_monitor(composed("experiment=quickstart", "sweep=optuna", "monitor=null"))
+
+
+def test_workers_agree_on_what_is_not_searched() -> None:
+    given = ["experiment=quickstart", "sweep=optuna"]
+    searched = ["stage.enhancement.module.optimizer.lr", "data.size", "+trainer.gradient_clip_val"]
+    one = common_settings(composed(*given), searched)
+    assert one == common_settings(composed(*given, "data.size=64", "threads=3", "logger=none"), searched)
+    other = common_settings(composed(*given, "seed=5", "data.batch_size=3"), searched)
+    assert {key for key in one if one[key] != other[key]} == {"seed", "data.seed", "data.batch_size"}
+    assert not [key for key in one if "hydra" in key or key.startswith("data.size")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"runs": 0}, "hydra.sweeper.runs: expected a whole number >= 1, found 0"),
+        ({"reruns": -1}, "hydra.sweeper.reruns"),
+        ({"heartbeat": 0.5}, "hydra.sweeper.heartbeat"),
+        ({"grace": 30}, "must be longer than hydra.sweeper.heartbeat=30"),
+        ({"direction": "up"}, "must be maximize or minimize"),
+    ],
+)
+def test_settings_that_can_not_work_are_named(changes: dict[str, Any], expected: str) -> None:
+    cfg = composed("experiment=quickstart", "sweep=optuna")
+    settings_of(cfg)
+    with pytest.raises(ConfigurationError) as found:
+        settings_of(cfg, **changes)
+    assert expected in str(found.value)
+
+
+def test_the_sweeper_takes_every_key_of_its_configuration() -> None:
+    from hydra_plugins.relit_sweeper import OptunaSweeper
+
+    node = composed("experiment=clip_lit", "sweep=optuna_clip_lit", "validate_every=10").hydra.sweeper
+    sweeper = instantiate(node, _target_=OptunaSweeper)
+    SweepSettings(**sweeper.settings)
+    assert sweeper.params.keys() == node.params.keys()
+    with pytest.raises(TypeError, match="typo"):
+        SweepSettings(**instantiate(node, _target_=OptunaSweeper, typo=1).settings)

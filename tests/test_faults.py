@@ -1,0 +1,177 @@
+"""What befalls long runs, injected: each stops with a message, and the same command ends with the same bits.
+
+Full disks and kills are in test_train_entry.py, torn checkpoints in test_checkpoints.py, signals in
+test_stop_signals.py, two commands in one directory in test_run_lock.py.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy_regression import toy_config
+from two_processes import all_weights
+from warm_start import ROOT, Finished, Running, start
+
+from relit.errors import ProcessLost, TrainingFailed
+from relit.lost_process import what_was_lost
+from relit.stages import run_stages
+
+TOYS = ROOT / "tests" / "toys"
+MODULE = "stage.first.module"
+TWO = (
+    f"--config-dir={TOYS / 'conf'}", "experiment=toy", "rounds=1", "logger=none",
+    "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
+)  # fmt: skip
+
+
+def assert_equal(left: Path, right: Path) -> None:
+    whole, found = all_weights(left), all_weights(right)
+    assert whole.keys() == found.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, found[name]), name
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing befalls."""
+    run_dir = tmp_path_factory.mktemp("faults") / "whole"
+    run_stages(toy_config(run_dir, rounds=1, logger=None))
+    return run_dir
+
+
+def befallen(run_dir: Path, fault: str, **changes: Any) -> Any:
+    """A run of which the second stage is struck by ``fault`` after eight steps, once."""
+    module = {"stage__second__module__interrupt": fault, "stage__second__module__interrupt_at": 8}
+    return toy_config(run_dir, rounds=1, logger=None, **module, **changes)
+
+
+def test_a_loss_that_is_no_number_leaves_the_good_checkpoint(tmp_path: Path, whole: Path) -> None:
+    cfg = befallen(tmp_path / "run", "NaN")
+    with pytest.raises(TrainingFailed, match=r"the loss of step 8 is nan[\s\S]*last\.ckpt \(step 5\)"):
+        run_stages(cfg)
+    run_stages(cfg)
+    assert_equal(whole, tmp_path / "run")
+
+
+def test_a_dead_data_worker_is_named_with_the_remedy(tmp_path: Path, whole: Path) -> None:
+    cfg = befallen(tmp_path / "run", "dead worker", data__num_workers=1)
+    with pytest.raises(ProcessLost, match=r"reads photographs \(pid \d+\).*data.num_workers=0"):
+        run_stages(cfg)
+    cfg.data.num_workers = 0
+    run_stages(cfg)
+    assert_equal(whole, tmp_path / "run")
+
+
+def test_other_errors_are_no_lost_processes() -> None:
+    for text in ("CUDA out of memory. Tried to allocate 2 GiB", "mat1 and mat2 shapes cannot be multiplied"):
+        assert what_was_lost(RuntimeError(text)) is None
+    lost = what_was_lost(torch.distributed.DistBackendError("NCCL communicator was aborted on rank 3."))
+    assert lost is not None
+    assert "NCCL communicator was aborted" in lost
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def two_ranks(cwd: Path, *overrides: str) -> list[Finished]:
+    """The two processes of one run on CPUs, started as torchrun would, but warm."""
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    ranks: list[Running] = []
+    for rank in ("0", "1"):
+        ranks.append(start([*TWO, *overrides], cwd, {**group, "LOCAL_RANK": rank}))
+    return [rank.wait(200) for rank in ranks]
+
+
+@pytest.fixture(scope="module")
+def whole_by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run by two processes that nothing befalls."""
+    cwd = tmp_path_factory.mktemp("two")
+    assert [rank.status for rank in two_ranks(cwd)] == [0, 0]
+    return cwd / "runs" / "toy"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_when_a_rank_is_killed_the_other_says_so_and_ends(
+    tmp_path: Path, whole_by_two: Path, killed: int
+) -> None:
+    fault = (f"{MODULE}.interrupt=SIGKILL", f"{MODULE}.interrupt_at=8", f"+{MODULE}.interrupt_rank={killed}")
+    ranks = two_ranks(tmp_path, *fault)
+    other = ranks.pop(1 - killed)
+    assert ranks[0].status == -signal.SIGKILL
+    assert other.status == 1, other.said
+    assert "Traceback" not in other.said
+    assert f"Rank {1 - killed} has lost another process of the run" in other.said
+    assert "same command" in other.said
+    again = two_ranks(tmp_path, *fault)
+    assert [rank.status for rank in again] == [0, 0], again
+    assert_equal(whole_by_two, tmp_path / "runs" / "toy")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signalled", [0, 1])
+def test_a_signal_to_one_rank_ends_all_of_them_after_the_same_step(
+    tmp_path: Path, whole_by_two: Path, signalled: int
+) -> None:
+    fault = (
+        f"{MODULE}.interrupt=SIGTERM",
+        f"{MODULE}.interrupt_at=8",
+        f"+{MODULE}.interrupt_rank={signalled}",
+    )
+    ranks = two_ranks(tmp_path, *fault)
+    assert [rank.status for rank in ranks] == [143, 0], ranks
+    assert "SIGTERM: the run ends after step 9 of the stage" in ranks[0].said
+    checkpoint = tmp_path / "runs" / "toy" / "stages" / "2-second" / "checkpoints" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 9
+    again = two_ranks(tmp_path, *fault)
+    assert [rank.status for rank in again] == [0, 0], again
+    assert_equal(whole_by_two, tmp_path / "runs" / "toy")
+
+
+@pytest.mark.slow
+def test_a_signal_to_rank_0_reaches_the_process_that_it_started(tmp_path: Path) -> None:
+    """Lightning's way: rank 0 starts the other one, and is killed if that ends with a status of its own."""
+    fault = (f"{MODULE}.interrupt=SIGTERM", f"{MODULE}.interrupt_at=8")
+    found = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *TWO, *fault],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(TOYS)])},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert found.returncode == 143, found.stdout + found.stderr
+    assert found.stdout.count("SIGTERM: the run ends after step 9 of the stage") == 1
+    for rank in (0, 1):
+        steps = (tmp_path / "runs" / "toy" / f"seen-{rank}.jsonl").read_text().splitlines()
+        assert len(steps) == 12 + 9
+
+
+@pytest.mark.slow
+def test_submitit_queues_a_preempted_run_again_and_it_ends(tmp_path: Path, whole: Path) -> None:
+    """With submitit's local executor, which starts a preempted task again as SLURM would."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    paths = os.pathsep.join([str(ROOT / "src"), str(TOYS), os.environ.get("PYTHONPATH", "")])
+    fault = (f"{MODULE}.interrupt=SIGUSR2", f"{MODULE}.interrupt_at=8")
+    cluster = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")
+    command = ["-m", f"--config-dir={TOYS / 'conf'}", "experiment=toy", "rounds=1", "logger=none", *fault]
+    found = start([*command, *cluster], tmp_path, {"PYTHONPATH": paths}).wait()
+    assert found.status == 0, found.said
+    run_dir = tmp_path / "runs" / "toy" / "0"
+    assert_equal(whole, run_dir)
+    said = "".join(path.read_text() for path in (tmp_path / "runs" / ".submitit").rglob("*_log.out"))
+    assert "SIGUSR2: the run ends after step 9 of the stage" in said
+    # each step was trained once
+    assert len((run_dir / "seen-0.jsonl").read_text().splitlines()) == 24
