@@ -7,6 +7,7 @@ import json
 import re
 import signal
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,9 @@ def test_run_directory_after_a_run(whole: Path) -> None:
         ("second", 12),
     ]
     assert state.offset == 36
+    ends = [datetime.fromisoformat(str(stage.ended)) for stage in state.finished]
+    assert ends == sorted(ends)
+    assert abs(ends[-1].timestamp() - (whole / "state.json").stat().st_mtime) < 60
     config = OmegaConf.to_container(OmegaConf.load(whole / "config.yaml"))
     assert config["plan"][1]["repeat"] == 2  # resolved
 

@@ -68,12 +68,16 @@ _OWNED_BY_RUN = (
 
 @dataclass
 class FinishedStage:
-    """A stage that is done: its place, its name, its optimisation steps and what it was last validated by."""
+    """A stage that is done: its place, its name, its optimisation steps, what it was last validated by.
+
+    ``ended`` is a time of ISO 8601 in UTC, or None in runs of versions that did not note it.
+    """
 
     index: int
     name: str
     steps: int
     validated: dict[str, float] = field(default_factory=dict)
+    ended: str | None = None
 
 
 @dataclass

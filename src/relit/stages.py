@@ -13,6 +13,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -323,7 +324,8 @@ class _Run:
         self, planned: PlannedStage, weights: Weights, steps: int, validated: dict[str, float]
     ) -> None:
         """Weights first, then the state that vouches for them, then the checkpoints can go."""
-        self.state.finished.append(FinishedStage(planned.index, planned.name, steps, validated))
+        ended = datetime.now(UTC).isoformat(timespec="seconds")
+        self.state.finished.append(FinishedStage(planned.index, planned.name, steps, validated, ended))
         if self.strategy.is_global_zero:
             metadata = {
                 "stage": planned.name,

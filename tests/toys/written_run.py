@@ -68,7 +68,10 @@ def written_run(folder: Path, seed: int = 0, **settings: Any) -> Path:
     }
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
-    stages = [FinishedStage(1, "reference_priors", 40), FinishedStage(2, "restored_priors", 2)]
+    stages = [
+        FinishedStage(1, "reference_priors", 40, ended="2026-03-04T04:05:06+00:00"),
+        FinishedStage(2, "restored_priors", 2, ended="2026-03-04T05:06:07+00:00"),
+    ]
     write_state(folder, RunState("id", binding_settings(config), stages))
     write_metrics(folder, figures(seed))
     for place in range(3):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -101,18 +101,14 @@ def read_run(folder: Path) -> Run:
         ConfigurationError: ``folder`` is no run directory, or a file in it is damaged.
     """
     config = read_config(folder)
-    state_file = folder / "state.json"
-    state = read_state(folder) if state_file.exists() else None
-    trained = None
-    if state is not None and state.finished:
-        # written at the end of each stage and not after the last one
-        trained = datetime.fromtimestamp(int(state_file.stat().st_mtime), UTC)
+    state = read_state(folder) if (folder / "state.json").exists() else None
+    ended = state.finished[-1].ended if state is not None and state.finished else None
     return Run(
         folder=folder,
         config=config,
         config_text=(folder / CONFIG_FILE).read_text(encoding="utf-8"),
         state=state,
-        trained=trained,
+        trained=None if ended is None else datetime.fromisoformat(ended),
         metrics=_read_metrics(folder / METRICS_FILE),
         rounds=_read_rounds(folder / "rounds.json"),
         curves=logged_curves(folder) if any(folder.glob(LOG_FILES)) else {},
