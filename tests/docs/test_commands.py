@@ -92,6 +92,14 @@ def test_commands_in_prose_exist() -> None:
             assert {word for word in words if word.startswith("-")} <= known, f"{name}: {span}"
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_python_that_pages_show_imports_what_exists(name: str) -> None:
+    for block in MarkdownPage(name).blocks:
+        if block.language == "python":
+            compile(block.text, name, "exec")
+            exec("\n".join(re.findall(r"^(?:from|import) .*", block.text, re.MULTILINE)), {})
+
+
 def test_extras_that_pages_install_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for name in PAGES:

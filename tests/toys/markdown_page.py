@@ -47,8 +47,8 @@ class MarkdownPage:
 
     @property
     def links(self) -> list[tuple[str, str]]:
-        """Text and target of every link and picture outside code."""
-        return _LINK.findall(re.sub(r"(?<!\[)`[^`]*`(?!\])", "", self.prose))
+        """Text and target of every link and picture outside blocks."""
+        return _LINK.findall(self.prose)
 
     @property
     def blocks(self) -> list[Block]:
