@@ -16,7 +16,7 @@ from notebooks.refresh import FOLDER, KEEP, executed, stripped
 from relit.checks import check_configuration
 
 NAMES = ["01_clip_lit.ipynb", "02_clip_restorex.ipynb", "03_your_photos.ipynb"]
-LARGEST = 200_000
+LARGEST = 250_000
 """Bytes of a file, with its figure."""
 
 A_MACHINES_PATH = re.compile(r"/(?:home|root|tmp|usr|opt|work|Users|mnt|var)/|[A-Z]:\\\\")
