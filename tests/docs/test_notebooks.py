@@ -82,7 +82,9 @@ def test_stripping_keeps_the_figures_of_tagged_cells_alone() -> None:
     figure = nbformat.v4.new_output("display_data", data={"image/png": dot})
     said = nbformat.v4.new_output("stream", text="/home/me")
     cells = [
-        nbformat.v4.new_code_cell("a", outputs=[figure, said], metadata={"tags": tags, "execution": {"t": 1}})
+        nbformat.v4.new_code_cell(
+            "a", outputs=[figure, said], metadata={"tags": tags, "execution": {"t": "1"}}
+        )
         for tags in ([KEEP], [])
     ]
     cells[0].execution_count = 3
