@@ -9,19 +9,33 @@ from __future__ import annotations
 import base64
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
 KEEP = "keep"
 """Tag of cells whose figures stay in the file."""
 
 SECONDS = 1200
 """That a cell may take, on a machine that does other things, too."""
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A folder beside train.py and conf, as the notebooks' own; without earlier runs, and soon deleted."""
+    with TemporaryDirectory() as parent:
+        for name in ("train.py", "conf"):
+            (Path(parent) / name).symlink_to(FOLDER.parent / name)
+        folder = Path(parent) / FOLDER.name
+        folder.mkdir()
+        yield folder
 
 
 def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
@@ -69,7 +83,8 @@ def _figure(output: Any) -> nbformat.NotebookNode:
 def main(names: list[str]) -> None:
     """Refresh the notebooks ``names``, or all."""
     for path in [Path(name) for name in names] or sorted(FOLDER.glob("*.ipynb")):
-        nbformat.write(stripped(executed(path, FOLDER)), path)
+        with workplace() as folder:
+            nbformat.write(stripped(executed(path, folder)), path)
         print(f"{path}: {path.stat().st_size / 1024:.0f} KB")
 
 
