@@ -8,7 +8,14 @@ from collections.abc import Mapping
 
 import torch
 
-from benchmarks import correction_step, enhancement_step, photo_loading, prompt_stage
+from benchmarks import (
+    correction_step,
+    enhancement_step,
+    photo_enhancement,
+    photo_loading,
+    prompt_stage,
+    start_up,
+)
 from benchmarks.timing import machine
 from relit.atomic import atomic_write
 
@@ -21,7 +28,7 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns of random weights, which are meant
     seconds: dict[str, tuple[float, float]] = {}
-    for benchmark in (prompt_stage, enhancement_step, photo_loading):
+    for benchmark in (start_up, prompt_stage, enhancement_step, photo_enhancement, photo_loading):
         print(f"Measuring {benchmark.__name__} ...", flush=True)
         seconds |= benchmark.run()
     peaks = photo_loading.memory()

@@ -21,11 +21,14 @@ from benchmarks.enhancement_step import (
     straightforward_loss,
     straightforward_network,
 )
+from benchmarks.photo_enhancement import random_photo, straightforward
 from benchmarks.photo_loading import Peak, data_module, memory_table, write_photos
 from benchmarks.process_memory import available, peak_of
 from benchmarks.prompt_stage import Straightforward, bank_loss, prompt_pair
 from benchmarks.stand_ins import random_photos, random_pixels
 from relit.clip import FrozenClip
+from relit.clip_lit.enhancement import Enhancement
+from relit.clip_lit.network import ResidualPPM
 from relit.clip_loading import load_clip
 from relit.clip_restorex.correction import Correction
 from relit.clip_restorex.restormer_stages import (
@@ -179,3 +182,10 @@ def test_memory_is_that_of_a_process_of_its_own() -> None:
     assert little < 200 < much
     assert much - little == pytest.approx(199, abs=20)
     assert len(kept) == 300 << 20
+
+
+def test_both_ways_to_a_large_photograph_have_one_result() -> None:
+    network, photo = ResidualPPM(initial_map=1.0).eval(), random_photo(40, 700)
+    found = Enhancement(network)(photo)
+    torch.testing.assert_close(found, straightforward(network, photo), rtol=0, atol=1e-5)
+    assert not torch.equal(found, photo)

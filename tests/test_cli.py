@@ -91,11 +91,12 @@ def test_import_merges_a_network_and_prompts_into_what_a_run_starts_from(
     assert main(["import", str(network_file), str(prompt_file), "-o", str(output)]) == 0
     said = capsys.readouterr()
     assert said.err == ""
-    assert said.out.count("\n") == 1
+    assert said.out.count("\n") == 3
     for part in (
         str(output),
         "enhancer (278,790 parameters)",
         "prompts (78,848 parameters)",
+        f"relit enhance PHOTOS -o DIR --weights {output}",
         f"start={output}",
     ):
         assert part in said.out
@@ -146,6 +147,7 @@ def test_import_refuses_in_one_line_and_writes_nothing(
         assert reason in said
     assert "two files" in refusal(capsys, "import", network_file, network_file, "-o", output)
     assert "folder" in refusal(capsys, "import", network_file, "-o", tmp_path)
+    assert "ends in .safetensors" in refusal(capsys, "import", network_file, "-o", output.with_suffix(".pth"))
     assert not output.parent.exists()
 
 

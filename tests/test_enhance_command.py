@@ -124,7 +124,16 @@ def test_tiles_change_no_result_and_fast_is_another_way(capsys: pytest.CaptureFi
     assert (whole - tiled).abs().max() <= 1
     assert 0 < (whole - fast).abs().float().mean() < 8
     capsys.readouterr()
-    assert "--tile" in refusal(capsys, photo, "-o", "out", "--tile", 0)
+    for tile in (0, 15):
+        assert f"--tile {tile}: give a number from 16" in refusal(capsys, photo, "-o", "out", "--tile", tile)
+
+
+def test_results_go_to_a_folder_not_to_the_name_of_a_photograph(capsys: pytest.CaptureFixture[str]) -> None:
+    photo = photograph("a.png", 16, 16)
+    assert "-o out.JPG: is the name of a file" in refusal(capsys, photo, "-o", "out.JPG")
+    Path("odd.png").mkdir()
+    assert run(photo, "-o", "odd.png") == 0
+    assert files("odd.png") == {"a.png"}
 
 
 def test_folders_are_searched_and_made_again() -> None:

@@ -240,7 +240,12 @@ def test_the_csv_file_has_every_image_with_its_protocol() -> None:
     assert float(rows[1]["psnr"]) == math.inf
     for row, image in zip(rows, report["per_image"], strict=True):
         assert float(row["ssim"]) == image["ssim"]
-        assert {"name": row["protocol"], "description": row["description"]} == report["protocol"]
+        assert row["protocol"] == report["protocol"]["name"]
+
+
+def test_one_file_cannot_hold_both_kinds_of_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "both name out/scores" in refusal(capsys, "--json", "out/scores", "--csv", "out/scores")
+    assert not Path("out").exists()
 
 
 def test_methods_are_compared_on_the_images_that_all_have(capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,8 +139,11 @@ def test_what_holds_no_pixels_is_a_type_error(brighter: Model, wrong: Any) -> No
         brighter(wrong)
 
 
-def test_a_missing_file_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
-    for missing in (tmp_path / "w.safetensors", "runs/w.safetensors", "./a/b", "w.safetensors"):
+def test_a_missing_file_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    names = ("runs/mine", "runs/mine/w.safetensors", "other/w.safetensors", "./a/b", "w.safetensors")
+    for missing in (tmp_path / "w.safetensors", *names):
         with pytest.raises(ConfigurationError, match="no such weight file"):
             relit.load(missing)
 
@@ -160,6 +163,19 @@ def test_a_name_of_the_hub_is_fetched_from_its_cache_or_refused_with_the_remedy(
     (stored / "refs").mkdir()
     (stored / "refs" / "main").write_text("abc")
     assert relit.load("someone/relit", "cpu").method.name == "clip_lit"
+
+
+def test_load_takes_what_the_command_takes(tmp_path: Path) -> None:
+    write_enhancer(tmp_path / "w.safetensors", ENHANCERS["UNet"])
+    picture = torch.rand(3, 40, 700)
+    whole, tiled, fast, reduced = (
+        relit.load(tmp_path / "w.safetensors", "cpu", **options)(picture)
+        for options in ({}, {"tile": 64}, {"fast": True}, {"precision": "bf16"})
+    )
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
+    assert not torch.equal(fast, whole)
+    assert not torch.equal(reduced, whole)
+    torch.testing.assert_close(reduced, whole, rtol=0, atol=0.02)
 
 
 def test_importing_relit_does_not_import_torch() -> None:

@@ -88,6 +88,8 @@ def _add_import(commands: Commands) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     check_output(options.output, options.force)
+    if options.output.suffix != ".safetensors":
+        raise ConfigurationError(f"{options.output}: expected a name that ends in .safetensors.")
     from relit.clip_lit.released import released_weights
     from relit.weights import write_weights
 
@@ -98,7 +100,7 @@ def _import(options: argparse.Namespace) -> None:
         for group, tensors in weights.items()
     ]
     plan = "[tuning]" if weights.keys() == {"enhancer", "prompts"} else "[prompt_initialisation, tuning]"
-    print(
-        f"{options.output}: {' and '.join(kinds)}. "
-        f"Train on: python train.py experiment=clip_lit_released start={options.output} 'plan={plan}'"
-    )
+    print(f"{options.output}: {' and '.join(kinds)}")
+    if "enhancer" in weights:
+        print(f"Enhance:  relit enhance PHOTOS -o DIR --weights {options.output}")
+    print(f"Train on: python train.py experiment=clip_lit_released start={options.output} 'plan={plan}'")

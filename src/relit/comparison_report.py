@@ -51,16 +51,15 @@ def report(comparison: Comparison) -> dict[str, Any]:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One row for each image, and within one for each expert; every row says by which protocol."""
-    protocol = comparison.protocol
+    """One row for each image, and within one for each expert; every row names its protocol."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "name", "label", "expert", *comparison.metrics, "protocol", "description"])
+    writer.writerow(["method", "name", "label", "expert", *comparison.metrics, "protocol"])
     for name, method in comparison.methods.items():
         for score in method.scores:
             figures = [score.figures[metric] for metric in comparison.metrics]
             row = [name, score.name, score.label, score.expert, *figures]
-            writer.writerow([*row, protocol.name, protocol.description])
+            writer.writerow([*row, comparison.protocol.name])
     return text.getvalue()
 
 

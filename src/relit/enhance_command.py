@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import torch
 
 
+LEAST_TILE = 16
+"""Of ``--tile``: smaller ones save no memory, and most of the time goes into what tiles share."""
+
+
 def add_enhance(commands: argparse._SubParsersAction) -> None:
     """Add ``enhance``."""
     parser = commands.add_parser(
@@ -58,7 +62,7 @@ def add_enhance(commands: argparse._SubParsersAction) -> None:
         type=int,
         metavar="N",
         help="side in pixels of the tiles that CLIP-LIT computes large photographs in, or rows of "
-        "CLIP-RestoreX's strips: smaller ones take less memory; the result is the same",
+        f"CLIP-RestoreX's strips, from {LEAST_TILE}: smaller ones take less memory, the result is the same",
     )
     parser.add_argument(
         "--max-pixels",
@@ -97,7 +101,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     existing.add_argument(
         "--resume",
         action="store_true",
-        help="skip photographs that are done",
+        help="skip photographs that are done, whatever weights and options did it",
     )
     parser.add_argument(
         "--format",
@@ -143,6 +147,8 @@ def _check_numbers(options: argparse.Namespace) -> None:
         raise ConfigurationError(f"--strength {options.strength:g}: give a number from 0 to 1.")
     if options.quality is not None and not 1 <= options.quality <= 100:
         raise ConfigurationError(f"--quality {options.quality}: give a number from 1 to 100.")
+    if options.tile is not None and options.tile < LEAST_TILE:
+        raise ConfigurationError(f"--tile {options.tile}: give a number from {LEAST_TILE}.")
     if options.batch < 1:
         raise ConfigurationError(f"--batch {options.batch}: give a number above 0.")
     if options.max_pixels is not None and options.max_pixels < 1:

@@ -54,10 +54,13 @@ def plan_results(
         compare: whether there are comparisons, named ``NAME-compare``, in the format of the result.
 
     Raises:
-        ConfigurationError: a photograph is missing, two would have the same result, or one would be replaced
-            by its own result.
+        ConfigurationError: ``output`` is the name of a photograph, a photograph is missing, two would have
+            the same result, or one would be replaced by its own result.
     """
-    from relit.data.files import same_name
+    from relit.data.files import EXTENSIONS, same_name
+
+    if output.suffix.lower() in EXTENSIONS and not output.is_dir():
+        raise ConfigurationError(f"-o {output}: is the name of a file. Give a folder for the results.")
 
     planned: dict[str, Planned] = {}
     for base, photo in _found(named, output):

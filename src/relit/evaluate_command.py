@@ -51,9 +51,17 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "and MUSIQ fetch weights once; MUSIQ needs the extra musiq (pyiqa), whose licence, PolyForm "
         "Noncommercial, forbids commercial use",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where all figures go, with the protocol")
     parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="where the figures of each image go, with the protocol"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="where all figures go, with the protocol; a file of that name is replaced",
+    )
+    parser.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="where the figures of each image go, with the protocol's name; likewise",
     )
     parser.set_defaults(run=_evaluate)
 
@@ -62,6 +70,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     protocol = _protocol(options.protocol)
     for option in ("json", "csv"):
         _check_writable(f"--{option}", getattr(options, option))
+    if options.json is not None and options.json == options.csv:
+        raise ConfigurationError(f"--json and --csv: both name {options.csv}. Give two files.")
     folders = _methods(options.pred)
     metrics = _metrics(options.metrics, protocol)
     _check_references(options.gt, metrics, protocol)

@@ -24,7 +24,13 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 
 
 def load(
-    weights: str | Path, device: str | None = None, clip: FrozenTower | str | Path | None = None
+    weights: str | Path,
+    device: str | None = None,
+    clip: FrozenTower | str | Path | None = None,
+    *,
+    tile: int | None = None,
+    fast: bool = False,
+    precision: str = "32",
 ) -> Model:
     """A trained method, ready for pictures.
 
@@ -32,14 +38,18 @@ def load(
         weights: a weight file of a run or of ``relit import``; or ``owner/name`` of a repository on the
             Hugging Face Hub that holds a ``weights.safetensors``, or ``owner/name/path.safetensors``.
         device: such as ``cpu`` or ``cuda:1``; None takes a GPU where there is one.
-        clip: as for :func:`relit.method.load_method`.
+        clip: as for :func:`relit.method.load_method`, and so the others.
+        tile: side of tiles, or rows of strips, for less memory.
+        fast: CLIP-LIT's map from a reduced photograph.
+        precision: ``32``, ``bf16`` or ``16``.
 
     Raises:
         ConfigurationError: there is no such file or repository, or it holds no finished method.
     """
     found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     clip = Path(clip) if isinstance(clip, str) else clip
-    return Model(load_method(_file(weights), found, clip))
+    method = load_method(_file(weights), found, clip, tile=tile, fast=fast, precision=precision)
+    return Model(method)
 
 
 class Model:
@@ -61,7 +71,8 @@ class Model:
     def __call__(self, picture: Picture) -> Picture:
         """The result, of the type, shape and range of ``picture``; pixels are taken for sRGB.
 
-        A Pillow image that its EXIF says is turned has an upright result.
+        A Pillow image that its EXIF says is turned has an upright result. A grey picture stays grey: of a
+        method that would add colour it gets the mean of the channels.
 
         Args:
             picture: a Pillow image, whose result is RGB, or of mode L, LA, RGBA, I;16 or F (in [0, 1]) where
@@ -138,8 +149,8 @@ def _file(weights: str | Path) -> Path:
     named = isinstance(weights, str) and len(parts) >= 2 and all(parts) and not local.is_absolute()
     if local.exists() or not named or parts[0] in (".", "..", "~"):
         return local
-    if len(parts) == 2 and local.suffix in WEIGHT_SUFFIXES:
-        return local  # runs/weights.safetensors, which is missing
+    if Path(parts[0]).is_dir() or (len(parts) == 2 and local.suffix in WEIGHT_SUFFIXES):
+        return local  # runs/mine/weights.safetensors, which is missing
     repository, name = "/".join(parts[:2]), "/".join(parts[2:]) or WEIGHTS_FILE
     try:
         return fetch(repository, name)

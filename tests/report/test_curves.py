@@ -71,6 +71,15 @@ def test_losses_over_decades_have_a_logarithmic_axis_and_similarities_never() ->
     for title, share in (("loss", 0.5), ("S (0", (0.1 - 0.01) / 0.99)):
         _, (_, y), _ = points(by_title[title].lines[0].pieces[0])
         assert y == pytest.approx(HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP), abs=0.06)
+        assert by_title[title].logarithmic == (title == "loss")
+
+
+def test_a_term_that_is_the_whole_loss_is_drawn_once() -> None:
+    curves = {"s/loss": {0: 1.0, 1: 2.0}, "s/l1": {0: 1.0, 1: 2.0}, "s/accuracy": {0: 0.5}}
+    losses, accuracy = charts_of([("a", run_with(curves, 2))])["s"]
+    assert [line.label for line in losses.lines] == ["loss"]
+    assert not losses.legend
+    assert [line.label for line in accuracy.lines] == ["accuracy"]
 
 
 def test_terms_share_a_chart_in_one_run_and_runs_in_several(tmp_path: Path) -> None:

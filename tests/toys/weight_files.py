@@ -55,14 +55,17 @@ RESTOREX: dict[str, Any] = {
 
 
 def write_enhancer(path: Path, node: dict[str, Any], **metadata: Any) -> nn.Module:
-    """Write what a run of CLIP-LIT leaves, and return its network, whose map differs from place to place."""
+    """Write what a run of CLIP-LIT leaves, and return its network, whose map differs from place to place.
+
+    Its memory layout is that of enhancement, so that results can be compared without any tolerance.
+    """
     network: nn.Module = build(node)
     initialise(network, keyed_generator("enhancer"))
     with torch.no_grad():
         network.output.weight.mul_(50)
     told = {"method": "clip_lit", "network": node, "clip": {}, "run": "toy", "steps": 3, **metadata}
     write_weights(path, {"enhancer": network.state_dict()}, told)
-    return network.eval()
+    return network.eval().to(memory_format=torch.channels_last)
 
 
 def write_restorex(path: Path, **metadata: Any) -> RestoreX:

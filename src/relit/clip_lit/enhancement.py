@@ -27,7 +27,9 @@ class Enhancement:
     """
 
     def __init__(self, network: IlluminationNetwork, tile: int | None = None, fast: bool = False) -> None:
-        self.network, self.tile, self.fast = network.eval(), tile, fast
+        # as in training: convolutions are a fifth faster so, on CPU
+        self.network = network.eval().to(memory_format=torch.channels_last)
+        self.tile, self.fast = tile, fast
 
     def __call__(self, images: Tensor) -> Tensor:
         """I_t in [0, 1] of I_b, (B, 3, H, W) in [0, 1]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from relit.export.real_denoisers import in_real_numbers
 from relit.export.resampling import AveragedBins, leading, mirrored_places, repeated_places, resized
 from relit.frozen_tower import FrozenTower
 from relit.method import Method
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Exportable(nn.Module):
@@ -62,7 +64,7 @@ class ExportableEnhancement(Exportable):
 
     def __init__(self, network: IlluminationNetwork) -> None:
         super().__init__(network.multiple)
-        self.network = _with_averaged_bins(copy.deepcopy(network))
+        self.network = _with_averaged_bins(_row_by_row(network))
 
     def forward(self, photographs: Tensor) -> Tensor:
         """I_t in [0, 1] of I_b, (B, 3, H, W) in [0, 1]."""
@@ -71,6 +73,11 @@ class ExportableEnhancement(Exportable):
         rows, columns = (repeated_places(side, self.multiple, photographs.device) for side in (height, width))
         illumination = self.network(photographs[:, :, rows][..., columns])
         return enhance(photographs, leading(illumination, height, width))
+
+
+def _row_by_row(network: Network) -> Network:
+    """A copy as files hold weights: PyTorch's archive takes channels-last ones for parts of others."""
+    return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
 
 
 def _with_averaged_bins(network: IlluminationNetwork) -> IlluminationNetwork:
@@ -93,8 +100,7 @@ class ExportableCorrection(Exportable):
 
     def __init__(self, network: RestoreX, clip: FrozenTower | None) -> None:
         super().__init__(MULTIPLE)
-        # files hold weights row by row: PyTorch's archive takes channels-last ones for parts of others
-        own = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+        own = _row_by_row(network)
         self.restormer, self.priors = own.restormer, own.priors
         self.diffusion = _in_real_numbers(own.diffusion)
         self.clip = clip

@@ -49,9 +49,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves over steps, in units of a :data:`WIDTH` x :data:`HEIGHT` drawing."""
+    """Curves over steps, in units of a :data:`WIDTH` x :data:`HEIGHT` drawing.
+
+    ``logarithmic`` says so of the values, whose ticks stand at powers of ten.
+    """
 
     title: str
+    logarithmic: bool
     legend: bool
     lines: tuple[Line, ...]
     across: tuple[Tick, ...]
@@ -73,9 +77,12 @@ def charts_of(runs: Sequence[tuple[str, Run]]) -> dict[str, list[Chart]]:
 
 
 def _of_one(stage: str, names: Sequence[str], run: Run) -> dict[str, list[_Curves]]:
-    """A colour for each term, the whole loss first."""
+    """A colour for each term, the whole loss first; a term that is the whole loss is not drawn again."""
     drawn: dict[str, list[_Curves]] = {}
+    whole = run.curves.get(f"{stage}/loss")
     for name in sorted(names, key=lambda name: _term(name) != "loss"):
+        if _unit(name) == "loss" and _term(name) != "loss" and run.curves[name] == whole:
+            continue
         of_unit = drawn.setdefault(_unit(name), [])
         of_unit.append(_Curves(words(_term(name)), len(of_unit), _pieces(stage, name, run)))
     return drawn
@@ -113,7 +120,7 @@ def _chart(title: str, curves: Sequence[_Curves], compared: bool) -> Chart:
     y = Axis(values, HEIGHT - BOTTOM, TOP, may_be_log=title not in _LINEAR)
     lines = tuple(_line(of_line, x, y, not compared) for of_line in curves)
     legend = compared or len(lines) > 1
-    return Chart(words(measure(title).head), legend, lines, tuple(x.ticks()), tuple(y.ticks()))
+    return Chart(words(measure(title).head), y.log, legend, lines, tuple(x.ticks()), tuple(y.ticks()))
 
 
 def _line(curves: _Curves, x: Axis, y: Axis, faint: bool) -> Line:
