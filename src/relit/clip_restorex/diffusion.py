@@ -19,7 +19,7 @@ ReverseNoise = Literal["none", "posterior", "printed"]
 
 
 class PriorDiffusion(nn.Module):
-    """Restores priors, given those of the badly exposed photograph as the condition c.
+    """``diff`` of CLIP-RestoreX Eq. (1): restores priors, given those of the bad exposure as the condition c.
 
     All T reverse steps run with gradients, as in DiffIR, which the paper follows: so L_p trains the network
     on what it will be asked for. The defaults are DiffIR's, too: the network predicts the clean prior, and
@@ -86,7 +86,9 @@ class PriorDiffusion(nn.Module):
             return self.denoiser.prior(x)
 
     def reverse_mean(self, x: Tensor, c: Tensor, t: int) -> Tensor:
-        """The mean of x_{t-1} given x_t, c and t, all in coordinates: CLIP-RestoreX Eq. (4) and Eq. (5)."""
+        """The mean of x_{t-1} given x_t, c and t, all in coordinates: CLIP-RestoreX Eq. (5),
+        or Eq. (4) where the prior is predicted.
+        """
         predicted = self.denoiser(x, c, t / self.schedule.steps)
         if self.predicts == "noise":
             return self.schedule.mean_by_noise(x, predicted, t)

@@ -21,7 +21,7 @@ def to_frequency(prior: Tensor) -> Tensor:
 
 
 def from_frequency(coefficients: Tensor, length: int) -> Tensor:
-    """P' = IFFT(P^f') of Eq. (1): complex (..., D // 2 + 1) to real (..., D), D being ``length``.
+    """P' = IFFT(P^f') of CLIP-RestoreX Eq. (1): complex (..., D // 2 + 1) to real (..., D) of D = ``length``.
 
     Imaginary parts that a real prior can't have are dropped.
     """

@@ -39,7 +39,9 @@ class Modulation(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation of each pixel over its channels, with the modulation of Eq. (7) where there is one.
+    """Layer normalisation of each pixel over its channels, modulated where there is a prior.
+
+    The Norm of CLIP-RestoreX Eq. (7), and its product and sum.
 
     Args:
         channels: C.

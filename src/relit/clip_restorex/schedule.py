@@ -33,6 +33,9 @@ def betas(steps: int) -> Tensor:
 class Schedule(nn.Module):
     """beta_t, alpha_t = 1 - beta_t and their products alpha_bar_t, t = 1 ... T, alpha_bar_0 = 1.
 
+    CLIP-RestoreX Eq. (2), q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I), is these numbers; nothing
+    draws it step by step, because :meth:`noised` is all of its steps at once.
+
     Args:
         steps: T.
     """
@@ -65,7 +68,7 @@ class Schedule(nn.Module):
         return of_clean * x0 + of_noisy * x_t
 
     def mean_by_noise(self, x_t: Tensor, noise: Tensor, t: int) -> Tensor:
-        """CLIP-RestoreX Eq. (4), (5): the same mean written in the noise.
+        """CLIP-RestoreX Eq. (4) and CLIP-RestoreX Eq. (5): the same mean written in the noise.
 
         1 / sqrt(alpha_t) (x_t - (1 - alpha_t) / sqrt(1 - alpha_bar_t) noise)
         """
