@@ -1,14 +1,15 @@
-"""Learning rates of warmup_cosine, read from an optimizer that steps and from the formula written out."""
+"""Learning rates by step, from an optimizer that steps and from the formula written out, and by processes."""
 
 from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 
-from relit.learning_rate import warmup_cosine
+from relit.learning_rate import scaled_rates, warmup_cosine
 
 
 def rates(
@@ -84,3 +85,21 @@ def test_it_resumes_where_it_stopped() -> None:
     resumed.step()
     again.step()
     assert resumed.param_groups[0]["lr"] == pytest.approx(rates(12, warmup=3)[8])
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("none", 1), ("linear", 4), ("sqrt", 2)])
+def test_rates_of_a_stage_grow_with_its_processes_and_nothing_else_does(rule: str, factor: float) -> None:
+    settings: dict[str, Any] = {
+        "_target_": "a.Stage",
+        "optimizer": {"_target_": "torch.optim.Adam", "lr": 2e-4, "betas": [0.9, 0.99], "eps": 1e-8},
+        "scheduler": {"warmup": 50},
+        "discriminator_lr": 1e-4,
+        "lr": None,
+    }
+    expected = {
+        **settings,
+        "optimizer": {**settings["optimizer"], "lr": pytest.approx(2e-4 * factor)},
+        "discriminator_lr": pytest.approx(1e-4 * factor),
+    }
+    assert scaled_rates(settings, rule, 4) == expected
+    assert scaled_rates(settings, rule, 1) == settings

@@ -173,10 +173,13 @@ def test_showing_the_configuration_loads_no_heavy_package(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_from_the_doubled_batch(tmp_path: Path) -> None:
-    train_cold("experiment=toy", "name=one", "data.batch_size=8", cwd=tmp_path, check=0)
-    train_cold(
-        "experiment=toy", "name=two", "trainer.devices=2", "trainer.strategy=ddp", cwd=tmp_path, check=0
-    )
+    """At twice the rate, which the second run gets by its number of processes."""
+    rate, half = "stage.first.module.lr=0.04", "stage.first.module.lr=0.02"
+    train_cold("experiment=toy", "name=one", "data.batch_size=8", rate, cwd=tmp_path, check=0)
+    two_processes = ("trainer.devices=2", "trainer.strategy=ddp", "scale_lr=linear", half)
+    result = train_cold("experiment=toy", "name=two", *two_processes, cwd=tmp_path, check=0)
+    told = "first: 2 processes x batch_size 4 = 8 photographs or pairs a step; learning rates x 2"
+    assert (result.stdout + result.stderr).count(told) == 1
     one, two = weights_of(tmp_path / "runs" / "one"), weights_of(tmp_path / "runs" / "two")
     for name, tensor in two.items():
         torch.testing.assert_close(tensor, one[name], rtol=1e-5, atol=1e-6)

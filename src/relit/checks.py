@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from relit.errors import ConfigurationError
+from relit.learning_rate import SCALINGS
 from relit.plan import expand_plan
 from relit.stage_checks import RUNNER_TRAINER_KEYS, is_int, stage_problems, trainer_problems, unknown_keys
 from relit.targets import near, target_problems
@@ -37,6 +38,7 @@ TOP_LEVEL_KEYS = (
     "network",
     "compile",
     "channels_last",
+    "scale_lr",
     "ema",
     "clip",
     "data",
@@ -156,6 +158,8 @@ def _top_level_problems(config: Mapping[str, Any]) -> Iterator[str]:
     for name in ("train", "compile", "channels_last"):
         if not isinstance(config.get(name, False), bool):
             yield f"{name}: expected true or false, found {config.get(name)!r}."
+    if (rule := config.get("scale_lr", "none")) not in SCALINGS:
+        yield f"scale_lr: expected one of {', '.join(SCALINGS)}, found {rule!r}."
     threads = config.get("threads")
     if threads is not None and not is_int(threads, least=1):
         yield f"threads: expected null or a whole number >= 1, found {threads!r}."

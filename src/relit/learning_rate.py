@@ -1,10 +1,34 @@
-"""How a stage's learning rate changes over its steps."""
+"""How a stage's learning rate changes over its steps, and with the number of processes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
+
+SCALINGS: dict[str, Callable[[int], float]] = {"none": lambda _: 1.0, "linear": float, "sqrt": math.sqrt}
+"""Factors on learning rates by the number of processes, each of which has a batch of its own."""
+
+
+def scaled_rates(settings: Mapping[str, Any], rule: str, processes: int) -> dict[str, Any]:
+    """The settings of a stage's module with learning rates for ``processes`` times the batch.
+
+    Args:
+        settings: node of the module; rates are the numbers under ``lr`` and ``*_lr``, at any depth.
+        rule: one of :data:`SCALINGS`: ``linear`` (Goyal et al., 2017), ``sqrt``, or ``none``.
+        processes: of the run.
+    """
+    factor = SCALINGS[rule](processes)
+
+    def scaled(key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: scaled(name, one) for name, one in value.items()}
+        is_rate = (key == "lr" or key.endswith("_lr")) and isinstance(value, int | float)
+        return value * factor if is_rate else value
+
+    return {name: scaled(name, value) for name, value in settings.items()}
 
 
 def warmup_cosine(

@@ -32,6 +32,7 @@ from relit.errors import ConfigurationError
 from relit.exit_status import exit_status
 from relit.keyed import keyed_seed
 from relit.last_validation import LastValidation
+from relit.learning_rate import SCALINGS, scaled_rates
 from relit.loggers import RunLogger
 from relit.lost_process import losses_named
 from relit.plan import PlannedStage, expand_plan
@@ -288,7 +289,7 @@ class _Run:
         )
         # what a layer draws for itself at construction is keyed, too
         torch.manual_seed(context.seed)
-        module: LightningModule = bind(stage["module"])(context)
+        module: LightningModule = bind(self._settings_of_module(planned, stage))(context)
         if self.logger is not None:
             self.logger.offset = self.state.offset
         folder = self._folder(planned)
@@ -306,6 +307,21 @@ class _Run:
         datamodule.trainer = None
         self._record(planned, weights, trainer.global_step, last.of_handover(trainer))
         return weights
+
+    def _settings_of_module(self, planned: PlannedStage, stage: Mapping[str, Any]) -> dict[str, Any]:
+        """Learning rates as ``scale_lr`` has them for all processes together; their batch is told."""
+        processes, rule = getattr(self.strategy, "world_size", 1), self.config.get("scale_lr", "none")
+        if processes > 1 and self.strategy.is_global_zero:
+            batch = {**self.config["data"], **(stage.get("data") or {})}.get("batch_size", 1)
+            log.info(
+                "%s: %d processes x batch_size %d = %d photographs or pairs a step; learning rates x %.3g",
+                planned.name,
+                processes,
+                batch,
+                processes * batch,
+                SCALINGS[rule](processes),
+            )
+        return scaled_rates(stage["module"], rule, processes)
 
     def _leave_if_asked(self, planned: PlannedStage) -> None:
         """After a stage that was recorded while a signal had come in."""
