@@ -4,7 +4,7 @@ VENV   := .venv
 STAMP  := $(VENV)/.installed
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint bench notebooks
+.PHONY: quickstart test test-slow test-slurm lint bench notebooks
 .DELETE_ON_ERROR:
 
 quickstart: $(STAMP)
@@ -15,6 +15,11 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
+
+# Installs Debian's slurm-wlm and munge where they are missing and that is allowed.
+test-slurm: $(STAMP)
+	tests/slurm/install.sh
+	$(BIN)/python -m pytest -q -n 0 -m slow tests/slurm
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 from toy_regression import toy_config
-from two_processes import all_weights
-from warm_start import ROOT, Finished, Running, start
+from two_processes import all_weights, train_as_two_ranks
+from warm_start import ROOT, Finished, start
 
 from relit.errors import ProcessLost, TrainingFailed
 from relit.lost_process import what_was_lost
@@ -78,19 +77,9 @@ def test_other_errors_are_no_lost_processes() -> None:
     assert "NCCL communicator was aborted" in lost
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def two_ranks(cwd: Path, *overrides: str) -> list[Finished]:
-    """The two processes of one run on CPUs, started as torchrun would, but warm."""
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-    ranks: list[Running] = []
-    for rank in ("0", "1"):
-        ranks.append(start([*TWO, *overrides], cwd, {**group, "LOCAL_RANK": rank}))
-    return [rank.wait(200) for rank in ranks]
+    """The two processes of one run on CPUs."""
+    return train_as_two_ranks(cwd, *TWO, *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import torch
 from compositions import composed, configurations
 from toy_regression import toy_config
 from wandb_records import Segment, finished_segment
+from warm_start import ROOT, start
 
 from relit.data.photo import write_png
 from relit.errors import ConfigurationError
@@ -161,6 +165,30 @@ def test_a_run_that_a_signal_ends_is_preempted(
     assert (segment.preempting, segment.exit_code) == (True, 143)
     # the last step is there, too
     assert logged(segment, "toy/loss") == list(range(9))
+
+
+@pytest.mark.slow
+def test_a_signal_that_wandbs_own_process_gets_too_ends_the_run_as_ever(
+    no_wandb_account: Path, tmp_path: Path
+) -> None:
+    """As SLURM sends it, where it is told to track processes by their parents."""
+    toys = ROOT / "tests" / "toys"
+    paths = os.pathsep.join([str(ROOT / "src"), str(toys)])
+    command = [f"--config-dir={toys / 'conf'}", "experiment=toy", "rounds=1", "logger=wandb"]
+    run = start(command, tmp_path, {"PYTHONPATH": paths, "TOY_PAUSE": "0.5"})
+    seen = tmp_path / "runs" / "toy" / "seen-0.jsonl"
+    end = time.monotonic() + 300
+    while not (seen.exists() and len(seen.read_text().splitlines()) > 2) and time.monotonic() < end:
+        time.sleep(0.1)
+    threads = Path(f"/proc/{run.process.pid}/task").glob("*/children")
+    children = [int(child) for thread in threads for child in thread.read_text().split()]
+    assert children
+    for pid in (*children, run.process.pid):
+        os.kill(pid, signal.SIGTERM)
+    found = run.wait()
+    assert found.status == 143, found.said
+    assert "warning: logger: the end of the run is not logged" in found.said
+    assert "Traceback" not in found.said.partition("Exception ignored")[0]
 
 
 def test_group_and_job_type_come_from_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,10 @@ from relit.stages import Weights, run_stages
 from relit.stop_signals import SIGNALS, StopAfterStep, Stopped, StopSignals
 from relit.weights import read_weights
 
+# what `scontrol show job` prints, in part
+PREEMPTED = (
+    "JobId=7 JobName=relit\n   JobState={state} Reason=None\n   PreemptEligibleTime=now PreemptTime={time}\n"
+)
 OPTIONS: dict[str, Any] = {"rounds": 1, "logger": None}
 
 
@@ -37,7 +41,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     calls = tmp_path / "scontrol.txt"
     program = tmp_path / "bin" / "scontrol"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
+    program.write_text(f'#!/bin/sh\n[ $1 = show ] && cat {tmp_path}/job.txt || echo "$@" >> {calls}\n')
+    (tmp_path / "job.txt").write_text(PREEMPTED.format(state="COMPLETING", time="None"))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     task = {"JOB_ID": 7, "JOB_NAME": "relit", "NTASKS": 1, "NTASKS_PER_NODE": 1, "NNODES": 1}
@@ -96,6 +101,18 @@ def test_after_sigterm_it_does_not(tmp_path: Path, slurm: Path) -> None:
         run_stages(struck(tmp_path / "run", "SIGTERM"))
     assert stopped.value.code == 143
     assert not slurm.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "time", "queued"),
+    [("RUNNING", "2026-01-02T03:04:05", True), ("COMPLETING", "...", False), ("RUNNING", "None", False)],
+)
+def test_unless_by_sigterm_a_period_of_grace_begins(slurm: Path, state: str, time: str, queued: bool) -> None:
+    """At its end SLURM queues again what is still there, and the run will not be."""
+    (slurm.parent / "job.txt").write_text(PREEMPTED.format(state=state, time=time))
+    with StopSignals() as signals:
+        signals.hand_on(signal.SIGTERM)
+    assert slurm.exists() == queued
 
 
 def test_a_job_of_an_array_is_queued_again_alone(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:

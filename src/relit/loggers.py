@@ -133,8 +133,18 @@ class RunLogger(Logger):
     def close(self, exit_code: int, interrupted: bool = False) -> None:
         """End of the run: W&B gets the exit status, so that a failed run shows as failed.
 
-        One that was ``interrupted`` by a signal shows as preempted; a sweep of W&B's begins it again.
+        One that was ``interrupted`` by a signal shows as preempted; a sweep of W&B's begins it again. If the
+        run has ended by an error, that one counts: what fails here is a warning. W&B's own process may have
+        ended first, by the same signal.
         """
+        try:
+            self._close(exit_code, interrupted)
+        except Exception as error:
+            if exit_code == 0:
+                raise
+            warnings.warn(f"logger: the end of the run is not logged ({error!r})", stacklevel=1)
+
+    def _close(self, exit_code: int, interrupted: bool) -> None:
         if isinstance(self.inner, WandbLogger):
             if self.inner._experiment is not None:
                 if interrupted:

@@ -96,13 +96,16 @@ class StopSignals:
 
     def hand_on(self, number: int) -> None:
         """Let who minded the signal before this run do with it what they do; else have SLURM queue the job
-        again, unless the signal is SIGTERM: by it SLURM ends jobs that it has queued again itself, and those
-        that are cancelled.
+        again. With SIGTERM SLURM ends jobs that it has queued again itself, and those that are cancelled; but
+        a period of grace begins with it, too, and only jobs that are there at its end are queued again.
         """
         before = self._before.get(number)
-        if callable(before) and before is not signal.default_int_handler:
-            before(number, None)
-        elif number != signal.SIGTERM:
+        minder = before if callable(before) and before is not signal.default_int_handler else None
+        if minder is not None:
+            minder(number, None)
+        # submitit lets SIGTERM pass
+        again = _has_grace() if number == signal.SIGTERM else minder is None
+        if again:
             requeue()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -131,18 +134,43 @@ class StopAfterStep(Callback):
 
 def requeue() -> None:
     """Have SLURM queue this process's job again, if it is one."""
-    job = SLURMEnvironment.job_id()
+    job = _job()
     if job is None:
         return
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    name = str(job) if array is None else f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:
-        subprocess.run(["scontrol", "requeue", name], check=True, timeout=60, capture_output=True, text=True)
+        _scontrol("requeue", job)
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip()
-        log.warning("SLURM did not queue job %s again (%s). Submit it again to go on.", name, said)
+        log.warning("SLURM did not queue job %s again (%s). Submit it again to go on.", job, said)
     else:
-        log.info("Job %s is queued again.", name)
+        log.info("Job %s is queued again.", job)
+
+
+def _has_grace() -> bool:
+    """Whether this process's job is to make way for another one, and has been given time for it."""
+    job = _job()
+    if job is None:
+        return False
+    try:
+        fields = _scontrol("show", "job", job).split()
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("SLURM did not say what becomes of job %s (%s).", job, error)
+        return False
+    told = any(field.startswith("PreemptTime=") and field != "PreemptTime=None" for field in fields)
+    return told and "JobState=RUNNING" in fields
+
+
+def _job() -> str | None:
+    """The job's name for ``scontrol``, if this process is one of SLURM's."""
+    job, array = SLURMEnvironment.job_id(), os.environ.get("SLURM_ARRAY_JOB_ID")
+    if job is None:
+        return None
+    return str(job) if array is None else f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+
+
+def _scontrol(*arguments: str) -> str:
+    command = ["scontrol", *arguments]
+    return subprocess.run(command, check=True, timeout=60, capture_output=True, text=True).stdout
 
 
 def ignore_in_worker(worker: int) -> None:  # noqa: ARG001

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from warm_start import start
+from warm_start import Finished, start
 
 from relit.weights import read_weights
 
@@ -41,6 +42,16 @@ def train_in_two_processes(folder: Path, *overrides: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(two.pid, signal.SIGKILL)
     assert two.returncode == 0, said
+
+
+def train_as_two_ranks(folder: Path, *overrides: str) -> list[Finished]:
+    """``train.py`` by two processes, started as torchrun would, but warm; how each of them ended."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    ranks = [start(overrides, folder, {**group, "LOCAL_RANK": rank}) for rank in ("0", "1")]
+    return [rank.wait(200) for rank in ranks]
 
 
 def train_doubled(folder: Path, overrides: Sequence[str]) -> None:
