@@ -64,6 +64,8 @@ def main(cfg: DictConfig) -> float | None:
             raise
         where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         _report(f"the disk is full\n{where}", by_all=True)
+        if _sweep_goes_on():
+            raise
         raise SystemExit(1) from error
 
 

@@ -122,3 +122,18 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     atomic_write(tmp_path / "file", b"")
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "file")]
     assert modes[0] == modes[1]
+
+
+def test_the_older_file_gets_its_name_once_the_new_one_is_on_the_disk(tmp_path: Path) -> None:
+    path, older = tmp_path / "new", tmp_path / "old"
+    for content in (b"1", b"2", b"3"):
+        atomic_write(path, content, older)
+    assert (path.read_bytes(), older.read_bytes()) == (b"3", b"2")
+
+    def no_room(file: IO[bytes]) -> None:
+        file.write(b"4")
+        raise OSError(errno.ENOSPC, "no space", "")
+
+    with pytest.raises(DiskFull):
+        atomic_write(path, no_room, older)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"new": b"3", "old": b"2"}

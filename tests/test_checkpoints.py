@@ -105,3 +105,11 @@ def test_a_run_whose_checkpoints_are_torn_ends_with_the_same_bits(
     assert f'"step": {goes_on_at},' in resumed
     whole, found = final_weights(tmp_path / "whole"), final_weights(tmp_path / "run")
     assert torch.equal(whole["line"]["weight"], found["line"]["weight"])
+
+
+def test_what_cannot_be_read_now_is_not_called_damaged(tmp_path: Path) -> None:
+    """A folder in its place stands for a file server that does not answer: no byte of it was seen."""
+    (tmp_path / "last.ckpt").mkdir()
+    with pytest.raises(OSError, match=r"last\.ckpt"):
+        newest_checkpoint(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

@@ -89,7 +89,7 @@ def test_run_directory(whole: tuple[Path, str]) -> None:
     run_dir, _ = whole
     assert {path.name for path in run_dir.iterdir()} == {
         "config.yaml", "metrics.json", "scores.csv", "rounds.json", "weights.safetensors", "samples",
-        "state.json", "stages", "logs", "report.html", "provenance.json",
+        "state.json", "stages", "logs", "report.html", "provenance.json", "run.lock",
     }  # fmt: skip
     assert sorted(path.name for path in (run_dir / "stages").iterdir()) == STAGES
     for stage in (run_dir / "stages").iterdir():

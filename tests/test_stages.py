@@ -308,7 +308,8 @@ def test_binding_settings_keep_what_is_learned() -> None:
         "logger": {"mode": "x"},
         "stage": {"a": {"steps": 2, "data": {"num_workers": 3, "size": 8}}},
     }
-    assert binding_settings(config) == {"seed": 1, "stage.a.steps": 2, "stage.a.data.size": 8}
+    expected = {"seed": 1, "scale_lr": "none", "stage.a.steps": 2, "stage.a.data.size": 8}
+    assert binding_settings(config) == expected
 
 
 def test_fresh_starts_anew(tmp_path: Path) -> None:

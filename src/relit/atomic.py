@@ -17,7 +17,9 @@ class DiskFull(OSError):  # noqa: N818 (it says what happened, as FileNotFound d
     """The disk, a quota or the file size limit is exhausted; the message names the path and the remedy."""
 
 
-def atomic_write(path: str | Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+def atomic_write(
+    path: str | Path, content: bytes | Callable[[IO[bytes]], object], older: Path | None = None
+) -> None:
     """Replace ``path`` by ``content`` in one step: readers see the old file or the new one, never a part.
 
     The bytes go to a temporary file in the same folder, are forced to the disk, and the file is then renamed.
@@ -27,6 +29,7 @@ def atomic_write(path: str | Path, content: bytes | Callable[[IO[bytes]], object
     Args:
         path: the file to write.
         content: the bytes, or a function that writes them to the open binary file it is given.
+        older: in the same folder: the name that an older ``path`` gets, once ``content`` is on the disk.
 
     Raises:
         DiskFull: no space is left, a quota is used up, or the file would exceed the size limit.
@@ -35,7 +38,7 @@ def atomic_write(path: str | Path, content: bytes | Callable[[IO[bytes]], object
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_rename(path, content)
+        _write_and_rename(path, content, older)
     except Exception as error:
         exhausted = _exhaustion(error)
         if exhausted is None:
@@ -70,7 +73,7 @@ def _naming(path: Path, error: OSError) -> OSError:
     return type(error)(error.errno, error.strerror, str(path))
 
 
-def _write_and_rename(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+def _write_and_rename(path: Path, content: bytes | Callable[[IO[bytes]], object], older: Path | None) -> None:
     temporary = _temporary(path.parent)
     try:
         with temporary.open("xb") as file:
@@ -80,6 +83,8 @@ def _write_and_rename(path: Path, content: bytes | Callable[[IO[bytes]], object]
                 content(file)
             file.flush()
             os.fsync(file.fileno())
+        if older is not None and path.exists():
+            _keep(path, older)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -87,6 +92,17 @@ def _write_and_rename(path: Path, content: bytes | Callable[[IO[bytes]], object]
             raise _naming(path, error) from error
         raise
     _sync_folder(path.parent)
+
+
+def _keep(path: Path, older: Path) -> None:
+    """Have ``path`` under the name ``older``, too; if the file system has no links, under that name only."""
+    link = _temporary(path.parent)
+    try:
+        os.link(path, link)
+    except OSError:
+        path.replace(older)
+    else:
+        link.replace(older)
 
 
 def _sync_folder(folder: Path) -> None:

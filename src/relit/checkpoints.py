@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import io
-import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -36,10 +36,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            _keep(path, path.with_name(PREVIOUS_NAME))
-        atomic_write(path, buffer.getvalue())
+        atomic_write(path, buffer.getvalue(), older=path.with_name(PREVIOUS_NAME))
 
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
@@ -129,18 +126,19 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether every byte is as it was written, by the check sums in the file."""
+    """Whether every byte is as it was written, by the check sums in the file.
+
+    Raises:
+        OSError: it can't be read now, which says nothing of what is in it.
+    """
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             return archive.testzip() is None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a seek to where a wrong number in a header points
+            raise OSError(error.errno, error.strerror, str(checkpoint)) from error
+        return False
+    except MemoryError:
+        raise
     except Exception:  # whatever a reader stumbles over: a wrong number in a header can raise anything
         return False
-
-
-def _keep(path: Path, kept: Path) -> None:
-    """Have ``path`` under the name ``kept``, too; if the file system has no links, under that name only."""
-    kept.unlink(missing_ok=True)
-    try:
-        os.link(path, kept)
-    except OSError:
-        path.replace(kept)

@@ -16,6 +16,8 @@ _WORKER = re.compile(
 )
 # of gloo, which raises a plain RuntimeError
 _PEER = re.compile(r"gloo|Connection (closed|reset) by peer|Broken pipe|Connection refused")
+# of NCCL: this process's own mistake or device, not another one's end
+_OWN = re.compile(r"Duplicate GPU|unhandled cuda|invalid (usage|argument)|out of memory", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -38,7 +40,8 @@ def what_was_lost(error: RuntimeError) -> str | None:
             "is short: fewer data.num_workers need less, data.num_workers=0 reads in the training process.\n"
             "The same command continues from the last checkpoint, with another data.num_workers, too."
         )
-    if isinstance(error, torch.distributed.DistError) or _PEER.search(str(error)):
+    between = isinstance(error, torch.distributed.DistError) or _PEER.search(str(error))
+    if between and not _OWN.search(str(error)):
         rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK", "0")
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return (

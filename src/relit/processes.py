@@ -1,8 +1,9 @@
-"""The processes of one run: how they start, and how they end after a signal."""
+"""The processes of one run: how they start, and how they end after a signal or an error."""
 
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from relit.errors import ConfigurationError
+from relit.errors import ConfigurationError, ProcessLost, TrainingFailed, TrialPruned
 from relit.stop_signals import Stopped, StopSignals
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,7 @@ def end_together(stopped: Stopped, signals: StopSignals, strategy: Strategy) -> 
     For ``srun`` may kill all tasks when one of them has ended.
 
     Raises:
-        SystemExit: what follows from handing on; or, in a process that another one started, with status 0:
-            Lightning kills rank 0 on the spot when one of those ends with another status.
+        SystemExit: what follows from handing on; or, in a process that rank 0 has started, with status 0.
     """
     try:
         if strategy.is_global_zero:
@@ -67,6 +67,28 @@ def end_together(stopped: Stopped, signals: StopSignals, strategy: Strategy) -> 
     finally:
         if stopped.after is not None:
             strategy.barrier("stopped")
-    environment = getattr(strategy, "cluster_environment", None)
-    if isinstance(environment, LightningEnvironment) and environment.local_rank() != 0:
+    if _started_by_rank_0(strategy):
         raise SystemExit(0) from stopped
+
+
+def fail_together(error: Exception, signals: StopSignals, strategy: Strategy) -> None:
+    """After an error no process waits for one that has ended, and rank 0 comes to say what is wrong.
+
+    Settings that are wrong, a loss that is no number and a run that is given up are so for all processes:
+    rank 0 tells. Of any other error the processes that rank 0 has started may know nothing: it ends them.
+
+    Raises:
+        SystemExit: with status 0, in a process that rank 0 has started, where it tells.
+    """
+    for_all = isinstance(error, ConfigurationError | TrainingFailed | TrialPruned)
+    if isinstance(error, ProcessLost) or not for_all:
+        if signals.forward is not None:
+            signals.forward(signal.SIGKILL)
+    elif _started_by_rank_0(strategy):
+        raise SystemExit(0) from error
+
+
+def _started_by_rank_0(strategy: Strategy) -> bool:
+    """Whether Lightning kills rank 0 on the spot when this process ends with another status than 0."""
+    environment = getattr(strategy, "cluster_environment", None)
+    return isinstance(environment, LightningEnvironment) and environment.local_rank() != 0

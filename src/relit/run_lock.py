@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -61,13 +62,20 @@ class RunLock:
                 "same command goes on from its checkpoint. name=other trains elsewhere. If its machine is "
                 f"gone and its lock is not, delete {self.path}."
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         self._descriptor = descriptor
+        self._note(f"process {os.getpid()} on {socket.gethostname()}\n")
 
     def release(self) -> None:
         """Give it back, if it is held. The file stays: to delete it would race with others that open it."""
         if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
-            os.close(self._descriptor)
+            self._note("")
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
             self._descriptor = None
+
+    def _note(self, holder: str) -> None:
+        """Say in the file who holds the lock; that is a courtesy, which a full disk may prevent."""
+        assert self._descriptor is not None
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, holder.encode())

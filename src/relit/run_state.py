@@ -50,6 +50,9 @@ VOLATILE = (
 # As long as no stage hands over its best weights by what validation found.
 VALIDATION = ("validate_every", "stage.*.validate_every")
 
+ADDED = {"scale_lr": "none"}
+"""Settings that runs of older versions did without, with the values that mean just that."""
+
 _OWNED_BY_RUN = (
     "stages",
     "samples",
@@ -82,11 +85,15 @@ class FinishedStage:
 
 @dataclass
 class RunState:
-    """Progress of a run: finished stages, the logger's run id and the settings that must not change."""
+    """Progress of a run: finished stages, the logger's run id and the settings that must not change.
+
+    ``processes`` is how many the stage at work has, or None in runs of versions that did not note it.
+    """
 
     run_id: str
     settings: dict[str, Any]
     finished: list[FinishedStage] = field(default_factory=list)
+    processes: int | None = None
 
     @property
     def offset(self) -> int:
@@ -103,7 +110,7 @@ def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a resolved ``config`` that define what is learned, as ``{"dotted.key": value}``."""
     return {
         key: value
-        for key, value in _flatten(config)
+        for key, value in {**ADDED, **dict(_flatten(config))}.items()
         if not any(fnmatch(key, pattern) for pattern in _volatile(config))
     }
 
@@ -114,36 +121,48 @@ def _volatile(config: Mapping[str, Any]) -> tuple[str, ...]:
     return VOLATILE if judged else VOLATILE + VALIDATION
 
 
-def open_run(run_dir: Path, config: Mapping[str, Any], *, fresh: bool) -> RunState:
+def open_run(run_dir: Path, config: Mapping[str, Any], *, fresh: bool, processes: int = 1) -> RunState:
     """Take up the run in ``run_dir``, or begin one there.
 
     Args:
         run_dir: the run's directory; created if missing.
         config: the resolved configuration.
         fresh: remove what an earlier run left (stages, results, state) and begin anew. Logs stay.
+        processes: that the run has now.
 
     Raises:
-        ConfigurationError: the directory holds a run with other settings, or an unreadable ``state.json``.
+        ConfigurationError: the directory holds a run with other settings, a stage that was begun by another
+            number of processes, or an unreadable ``state.json``.
     """
     if fresh:
         _remove_run(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(binding_settings(config)))
     if not (run_dir / "state.json").exists():
-        state = RunState(run_id=secrets.token_hex(4), settings=settings)
+        state = RunState(run_id=secrets.token_hex(4), settings=settings, processes=processes)
         write_state(run_dir, state)
         return state
     state = read_state(run_dir)
-    if not state.finished and not any(run_dir.glob("stages/*/checkpoints/*")):
+    in_a_stage = any(run_dir.glob("stages/*/checkpoints/*"))
+    if not state.finished and not in_a_stage:
         # a run that ended before it trained, by a wrong path say, binds nobody to its settings
         state.settings = settings
         write_state(run_dir, state)
     begun_with = {
         key: value
-        for key, value in state.settings.items()
+        for key, value in {**ADDED, **state.settings}.items()
         if not any(fnmatch(key, pattern) for pattern in _volatile(config))
     }
     _refuse_other_settings(run_dir, begun_with, settings)
+    if config.get("train", True) and state.processes != processes:
+        if in_a_stage and state.processes is not None:
+            raise ConfigurationError(
+                f"{run_dir}: its stage was begun by {state.processes} processes, and here are {processes}: "
+                f"it would skip photographs or see them twice. Continue with {state.processes} "
+                "(trainer.devices, trainer.num_nodes), use name=other, or fresh=true to start anew."
+            )
+        state.processes = processes
+        write_state(run_dir, state)
     return state
 
 

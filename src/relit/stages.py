@@ -36,7 +36,7 @@ from relit.learning_rate import SCALINGS, scaled_rates
 from relit.loggers import RunLogger
 from relit.lost_process import losses_named
 from relit.plan import PlannedStage, expand_plan
-from relit.processes import end_together, join_processes
+from relit.processes import end_together, fail_together, join_processes
 from relit.provenance import NoteData, begin_sitting
 from relit.pruning import Pruning, Trial
 from relit.run_lock import RunLock
@@ -166,6 +166,9 @@ def run_stages(cfg: DictConfig, trial: Trial | None = None) -> dict[str, float]:
         strategy = join_processes(config["trainer"], signals)
         try:
             return _run(config, run_dir, strategy, lock, signals, trial)
+        except Exception as error:
+            fail_together(error, signals, strategy)
+            raise
         finally:
             lock.release()
 
@@ -183,7 +186,7 @@ def _run(
     run = _Run(config, run_dir, expand_plan(config["plan"]), state, strategy, logger, signals, trial)
     exit_code, interrupted = 0, False
     try:
-        with losses_named():
+        with signals.explaining_losses(), losses_named():
             return run.train_and_finish()
     except BaseException as error:
         exit_code = exit_status(error)
@@ -325,8 +328,9 @@ class _Run:
 
     def _leave_if_asked(self, planned: PlannedStage) -> None:
         """After a stage that was recorded while a signal had come in."""
-        self.signals.deferred = False
         number = self.signals.agreed(self.strategy)
+        # not before: a signal in between would end one process while the others agree
+        self.signals.deferred = False
         if number is not None:
             raise Stopped(number, f"the end of stage {planned.name}")
 
@@ -449,7 +453,8 @@ def _open_run_on_all_ranks(
     if strategy.is_global_zero:
         try:
             lock.acquire()
-            outcome = open_run(run_dir, config, fresh=bool(config["fresh"]))
+            processes = getattr(strategy, "world_size", 1)
+            outcome = open_run(run_dir, config, fresh=bool(config["fresh"]), processes=processes)
         except ConfigurationError as error:
             outcome = error
     outcome = strategy.broadcast(outcome)

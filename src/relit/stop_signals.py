@@ -6,12 +6,13 @@ checkpoint: to submitit where it started the process, otherwise to SLURM, as ``s
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,8 @@ import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import Strategy
+
+from relit.errors import ProcessLost
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +110,20 @@ class StopSignals:
         again = _has_grace() if number == signal.SIGTERM else minder is None
         if again:
             requeue()
+
+    @contextlib.contextmanager
+    def explaining_losses(self) -> Iterator[None]:
+        """Inside, another process that is gone when a signal has come in is gone because of it.
+
+        Raises:
+            Stopped: for this process alone, for there is nobody left to agree with.
+        """
+        try:
+            yield
+        except ProcessLost as error:
+            if self.received is None:
+                raise
+            raise Stopped(self.received) from error
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

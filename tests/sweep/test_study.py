@@ -25,6 +25,7 @@ from relit.sweep.study import (  # noqa: E402
     recover,
     run_again,
     run_of,
+    shown,
     signs_of_life,
     standing,
 )
@@ -151,3 +152,9 @@ def test_nobody_is_bothered_with_optunas_experimental_warnings(tmp_path: Path) -
         study, storage = opened(tmp_path)
         begun(study, storage)
         recover(study)
+
+
+@pytest.mark.parametrize("url", ["postgresql:/me:secret@host/name", "mysql://me:secret@host:port/name"])
+def test_an_address_that_makes_no_sense_is_not_shown_with_its_password(url: str) -> None:
+    assert shown(url) == f"{url.partition(':')[0]}:..."
+    assert shown("postgresql://me:secret@host/name") == "postgresql://me:***@host/name"

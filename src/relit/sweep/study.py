@@ -24,6 +24,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from relit.errors import ConfigurationError
+from relit.run_state import ADDED
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def open_storage(url: str, **options: Any) -> RDBStorage:
     for attempt in range(1, OPENING_ATTEMPTS + 1):
         try:
             return _opened(url, options)
-        except (ImportError, SQLAlchemyError, StorageInternalError) as error:
+        except (ImportError, ValueError, SQLAlchemyError, StorageInternalError) as error:
             # another worker may be making the same tables at this moment
             if attempt < OPENING_ATTEMPTS and isinstance(error, OperationalError | IntegrityError):
                 time.sleep(attempt)
@@ -83,11 +84,11 @@ def _opened(url: str, options: Mapping[str, Any]) -> RDBStorage:
 
 
 def shown(url: str) -> str:
-    """``url`` without its password."""
+    """``url`` without its password; of one that makes no sense, only how it begins."""
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return url
+    except (SQLAlchemyError, ValueError):
+        return f"{url.partition(':')[0]}:..."
 
 
 def open_study(
@@ -149,7 +150,8 @@ def agree_on(study: optuna.Study, settings: Mapping[str, Any]) -> None:
     """
     if SETTINGS not in study.user_attrs:
         study.set_user_attr(SETTINGS, dict(settings))
-    begun, absent = study.user_attrs[SETTINGS], "(absent)"
+    begun, absent = {**ADDED, **study.user_attrs[SETTINGS]}, "(absent)"
+    settings = {**ADDED, **settings}
     keys = [key for key in sorted({*begun, *settings}) if begun.get(key, absent) != settings.get(key, absent)]
     if not keys:
         return

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
+
+from relit.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 STORAGE, STUDY, TRIAL = "RELIT_TRIAL_STORAGE", "RELIT_TRIAL_STUDY", "RELIT_TRIAL_ID"
 """Environment variables of a run, by which it finds its trial."""
@@ -26,12 +31,14 @@ class StudyTrial:
     def give_up(self, step: int, value: float) -> bool:
         """Report the monitored ``value`` at ``step`` of the run; whether other trials do so much better.
 
-        A run that goes on from a checkpoint may report a step again; the first report stands.
+        A run that goes on from a checkpoint may report a step again; the first report stands. While the
+        database does not answer nothing is given up.
         """
-        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+        from sqlalchemy.exc import SQLAlchemyError
 
-        trial = self._trial
         try:
+            trial = self._trial
             if step not in self._reported:
                 trial.report(value, step)
                 self._reported.add(step)
@@ -39,6 +46,9 @@ class StudyTrial:
         except UpdateFinishedTrialError:
             # it gave no sign of life for so long that another worker has begun it again
             return True
+        except (ConfigurationError, OSError, StorageInternalError, SQLAlchemyError) as error:
+            log.warning("The study could not be told of step %d: %s", step, error)
+            return False
 
     @cached_property
     def _trial(self) -> Any:
