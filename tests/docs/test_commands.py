@@ -15,7 +15,14 @@ from omegaconf import OmegaConf
 from relit.checks import check_configuration
 from relit.cli import _parser
 
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/DATA.md", "docs/RESULTS.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "data/README.md",
+    "docs/DATA.md",
+    "docs/RESULTS.md",
+    "docs/SCALING.md",
+]
 """docs/EXTENDING.md's commands are run, by its own test."""
 
 README = MarkdownPage("README.md")

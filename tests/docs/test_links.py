@@ -11,6 +11,7 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "data/README.md",
     "src/relit/assets/tiny_clip.md",
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
@@ -40,4 +41,4 @@ def test_files_named_in_prose_exist(name: str) -> None:
 
 def test_the_pages_are_linked_from_the_readme() -> None:
     linked = {target.partition("#")[0] for _, target in MarkdownPage("README.md").links}
-    assert {name for name in PAGES if name not in ("README.md", "CHANGELOG.md")} <= linked
+    assert {name for name in PAGES if name not in ("README.md", "CHANGELOG.md", "data/README.md")} <= linked
