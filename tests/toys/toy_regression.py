@@ -117,7 +117,8 @@ class ToyStage(LightningModule):
         if self.interrupt.startswith("SIG"):
             os.kill(os.getpid(), getattr(signal, self.interrupt))
         elif self.interrupt == "dead worker":
-            (worker,) = multiprocessing.active_children()
+            # the youngest: processes of other tests may live on
+            worker = max(multiprocessing.active_children(), key=lambda child: child.pid or 0)
             worker.kill()
             worker.join()
         else:
