@@ -49,7 +49,7 @@ def git(*arguments: str) -> str:
 
 def test_the_commit_is_the_checkouts() -> None:
     if not (ROOT / ".git").exists():
-        pytest.skip("not a checkout")
+        pytest.skip("no checkout to ask git about: clone the repository")
     found = code_version()
     assert found["commit"] == git("rev-parse", "HEAD").strip()
     assert found["changed"] == bool(git("status", "--porcelain", "--untracked-files=no").strip())
