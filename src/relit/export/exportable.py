@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from relit.export.real_denoisers import in_real_numbers
 from relit.export.resampling import AveragedBins, leading, mirrored_places, repeated_places, resized
 from relit.frozen_tower import FrozenTower
 from relit.method import Method
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Exportable(nn.Module):
@@ -63,7 +65,7 @@ class ExportableEnhancement(Exportable):
 
     def __init__(self, network: IlluminationNetwork) -> None:
         super().__init__(network.grid)
-        self.network, self.scale = _with_averaged_bins(copy.deepcopy(network)), network.illumination_scale
+        self.network, self.scale = _with_averaged_bins(_row_by_row(network)), network.illumination_scale
 
     def forward(self, photographs: Tensor) -> Tensor:
         """I_t in [0, 1] of I_b, (B, 3, H, W) in [0, 1]."""
@@ -74,6 +76,11 @@ class ExportableEnhancement(Exportable):
         small_map = self.network.illumination
         illumination = small_map(whole) if self.scale == 1 else map_of_multiples(whole, self.scale, small_map)
         return enhance(photographs, leading(illumination, height, width))
+
+
+def _row_by_row(network: Network) -> Network:
+    """A copy as files hold weights: PyTorch's archive takes channels-last ones for parts of others."""
+    return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
 
 
 def _with_averaged_bins(network: IlluminationNetwork) -> IlluminationNetwork:
@@ -96,8 +103,7 @@ class ExportableCorrection(Exportable):
 
     def __init__(self, network: RestoreX, clip: FrozenTower | None) -> None:
         super().__init__(MULTIPLE)
-        # files hold weights row by row: PyTorch's archive takes channels-last ones for parts of others
-        own = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+        own = _row_by_row(network)
         self.restormer, self.priors = own.restormer, own.priors
         self.diffusion = _in_real_numbers(own.diffusion)
         self.clip = clip
