@@ -35,22 +35,26 @@ LUMA = (0.299, 0.587, 0.114)
 """Of R, G and B in the luminance (ITU-R BT.601)."""
 
 
-def map_of_reduced(photos: Tensor, scale: int, illumination: Callable[[Tensor], Tensor]) -> Tensor:
+def map_of_reduced(
+    photos: Tensor, scale: int, illumination: Callable[[Tensor], Tensor], multiple: int = 1
+) -> Tensor:
     """The map that ``illumination`` gives of photographs reduced by ``scale``, brought back to full size.
 
     Differentiable in what ``illumination`` is made of. The photographs' lower and right borders are repeated
-    until their sides are multiples of ``scale``, two at least, for a border of one pixel can't be reflected.
+    until the reduced have sides of a multiple of ``multiple``, and of two at least, for a single pixel can't
+    be reflected.
 
     Args:
         photos: I_b, (B, 3, H, W) in [0, 1].
         scale: pixels of a photograph along a side of one of the reduced, each of which is their mean.
         illumination: from (B, 3, h, w) to maps (B, 1, h, w).
+        multiple: of sides that ``illumination`` need not pad.
 
     Returns:
         I_i, (B, 1, H, W), within the range of the small map.
     """
     height, width = photos.shape[-2:]
-    rows, columns = (max(-side % scale, 2 * scale - side) for side in (height, width))
+    rows, columns = (max(-side % (scale * multiple), 2 * scale - side) for side in (height, width))
     whole = F.pad(photos, (0, columns, 0, rows), mode="replicate") if rows or columns else photos
     return map_of_multiples(whole, scale, illumination)[..., :height, :width]
 
@@ -105,11 +109,14 @@ def linear_model(target: Tensor, guide: Tensor, radius: int, eps: float) -> tupl
     Returns:
         a and b, (B, 1, H, W).
     """
+    # about their means, for covariances of flat windows are differences of nearly equal numbers
+    centre, guide_centre = (x.mean((2, 3), keepdim=True) for x in (target, guide))
+    target, guide = target - centre, guide - guide_centre
     mean_target, mean_guide = box_mean(target, radius), box_mean(guide, radius)
     covariance = box_mean(guide * target, radius) - mean_guide * mean_target
     variance = box_mean(guide.square(), radius) - mean_guide.square()
     slope = covariance / (variance + eps)
-    offset = mean_target - slope * mean_guide
+    offset = mean_target - slope * (mean_guide + guide_centre) + centre
     return box_mean(slope, radius), box_mean(offset, radius)
 
 

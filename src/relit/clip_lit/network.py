@@ -74,7 +74,7 @@ class IlluminationNetwork(nn.Module):
         """Photos (B, 3, H, W) in [0, 1] to illumination maps (B, 1, H, W)."""
         if self.illumination_scale == 1:
             return self.illumination(photos)
-        return map_of_reduced(photos, self.illumination_scale, self.illumination)
+        return map_of_reduced(photos, self.illumination_scale, self.illumination, self.multiple)
 
     def illumination(self, x: Tensor) -> Tensor:
         """The map (B, 1, h, w) of photographs (B, 3, h, w), reduced already."""

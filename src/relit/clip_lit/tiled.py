@@ -64,7 +64,7 @@ def enhance_any_size(network: IlluminationNetwork, photo: Tensor, side: int | No
         return enhance(photo, network(photo))[..., :height, :width]
     if network.illumination_scale > 1:
         small_map = partial(_whole_map, network, side=side)
-        illumination = map_of_reduced(photo, network.illumination_scale, small_map)
+        illumination = map_of_reduced(photo, network.illumination_scale, small_map, network.multiple)
         return enhance(photo, illumination)[..., :height, :width]
     # no whole map beside the result
     result = torch.empty_like(photo)
