@@ -173,6 +173,19 @@ def test_clip_lit_in_a_file_takes_photographs_of_any_size(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+@pytest.mark.parametrize(("name", "smallest"), [("UNet", 7), ("ResidualPPM", 4)])
+def test_a_network_that_sees_reduced_photographs_in_a_file_takes_any_size(
+    name: str, smallest: int, suffix: str, tmp_path: Path
+) -> None:
+    weights = tmp_path / "w.safetensors"
+    write_enhancer(weights, {**ENHANCERS[name], "illumination_scale": 3})
+    sizes = [(1, smallest, smallest), (3, 29, 8), (1, 64, 80), (2, 37, 45)]
+    described = check_file(weights, tmp_path / f"model{suffix}", sizes)
+    assert f"H and W from {smallest} pixels" in described["input"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
 def test_clip_restorex_in_a_file_takes_photographs_of_any_size(suffix: str, tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     write_restorex(weights)

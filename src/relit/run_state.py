@@ -50,7 +50,7 @@ VOLATILE = (
 # As long as no stage hands over its best weights by what validation found.
 VALIDATION = ("validate_every", "stage.*.validate_every")
 
-ADDED = {"scale_lr": "none"}
+ADDED = {"scale_lr": "none", "network.illumination_scale": 1}
 """Settings that runs of older versions did without, with the values that mean just that."""
 
 _OWNED_BY_RUN = (

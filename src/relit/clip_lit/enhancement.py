@@ -66,4 +66,9 @@ def load_enhancement(
         )
     network = build(metadata["network"])
     load_network_weights(network, weights["enhancer"], source)
+    if fast and network.illumination_scale > 1:
+        raise ConfigurationError(
+            f"{source}: --fast: this network was trained to see photographs reduced "
+            f"{network.illumination_scale} times; it is fast already. Leave --fast out."
+        )
     return Enhancement(network.to(device), tile, fast)

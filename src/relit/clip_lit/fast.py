@@ -1,18 +1,6 @@
-"""CLIP-LIT's illumination map from a reduced photograph, brought back along the edges of the full one.
+"""CLIP-LIT's illumination map from a reduced photograph, whatever size it was trained for.
 
-Guided image filtering (He, Sun, Tang, TPAMI 2013), upsampled as in the fast guided filter (He, Sun, 2015): in
-every window around pixel k of the reduced photograph, the map p is a linear function of the guide I,
-
-    p_i = a_k I_i + b_k  for all i in the window,  where  a_k = cov(I, p) / (var(I) + eps)  and
-                                                          b_k = mean(p) - a_k mean(I)
-
-minimise the mean of the squared errors plus eps a_k^2. A pixel lies in many windows, so its a and b are the
-means over theirs. They vary slowly, so they are upsampled bilinearly, and the map at full size is a I + b of
-the photograph's own guide.
-
-The guide is luminance as the map of the released network follows it: blurred by some pixels, and by as many
-whatever the photograph's size. So both guides are blurred by the same number of their own pixels. With sharp
-ones a comes out too small, and the full photograph's finest detail enters the map.
+The map comes back to full size along the photograph's edges, as :mod:`relit.clip_lit.guided` explains.
 """
 
 from __future__ import annotations
@@ -21,23 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from relit.clip_lit.guided import guided_upsampling, seen
 from relit.clip_lit.network import IlluminationNetwork, enhance
 from relit.clip_lit.tiled import enhance_any_size
 
 LONG_SIDE = 384
 """Pixels of the reduced photograph."""
-
-BLUR = 4
-"""Radius, in pixels, of the mean that makes luminance what the network's map follows."""
-
-RADIUS = 8
-"""Of a window, in pixels of the reduced photograph."""
-
-EPS = 1e-5
-"""eps, for luminance in [0, 1]: a window whose luminance deviates less than its root has a flat map."""
-
-LUMA = (0.299, 0.587, 0.114)
-"""Of R, G and B in the luminance (ITU-R BT.601)."""
 
 
 @torch.no_grad()
@@ -59,62 +36,3 @@ def enhance_fast(network: IlluminationNetwork, photo: Tensor) -> Tensor:
     size = [max(2, round(side * reduction)) for side in (height, width)]
     reduced = F.interpolate(photo, size, mode="bilinear", antialias=True)
     return enhance(photo, guided_upsampling(network(reduced), seen(reduced), seen(photo)))
-
-
-def seen(photo: Tensor) -> Tensor:
-    """(B, 3, H, W) to the blurred luminance that guides the map, (B, 1, H, W)."""
-    red, green, blue = (weight * channel for weight, channel in zip(LUMA, photo.split(1, dim=1), strict=True))
-    return box_mean(red + green + blue, BLUR)
-
-
-def guided_upsampling(
-    small: Tensor, small_guide: Tensor, guide: Tensor, radius: int = RADIUS, eps: float = EPS
-) -> Tensor:
-    """A map at the size of ``guide``, with its edges.
-
-    Args:
-        small: p, (B, 1, h, w).
-        small_guide: I at the map's size, (B, 1, h, w).
-        guide: I at full size, (B, 1, H, W).
-        radius: of a window, in pixels of ``small``; windows end where the map ends.
-        eps: the weight of a^2.
-
-    Returns:
-        (B, 1, H, W), within the range of ``small``; of the guide's type, for half precision would lose
-        covariances.
-    """
-    small = small.to(guide.dtype)
-    slope, offset = (
-        F.interpolate(coefficient, guide.shape[-2:], mode="bilinear")
-        for coefficient in linear_model(small, small_guide, radius, eps)
-    )
-    upsampled = slope.mul_(guide).add_(offset)
-    # a line goes on beyond what it was fitted to
-    return upsampled.clamp_(small.amin((1, 2, 3), keepdim=True), small.amax((1, 2, 3), keepdim=True))
-
-
-def linear_model(target: Tensor, guide: Tensor, radius: int, eps: float) -> tuple[Tensor, Tensor]:
-    """a and b of the guided filter, averaged over the windows that a pixel lies in.
-
-    Args:
-        target: p, (B, 1, H, W).
-        guide: I, (B, 1, H, W).
-        radius: of a window, which has 2 ``radius`` + 1 pixels a side.
-        eps: the weight of a^2.
-
-    Returns:
-        a and b, (B, 1, H, W).
-    """
-    mean_target, mean_guide = box_mean(target, radius), box_mean(guide, radius)
-    covariance = box_mean(guide * target, radius) - mean_guide * mean_target
-    variance = box_mean(guide.square(), radius) - mean_guide.square()
-    slope = covariance / (variance + eps)
-    offset = mean_target - slope * mean_guide
-    return box_mean(slope, radius), box_mean(offset, radius)
-
-
-def box_mean(x: Tensor, radius: int) -> Tensor:
-    """The mean of each pixel's window of 2 ``radius`` + 1 pixels a side, as far as it lies in ``x``."""
-    for kernel, padding in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
-        x = F.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
-    return x

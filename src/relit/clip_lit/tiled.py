@@ -12,6 +12,7 @@ the averages, and a second upsamples these at the tile's own pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 from math import ceil
 from types import EllipsisType
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from relit.clip_lit.guided import map_of_reduced
 from relit.clip_lit.network import IlluminationNetwork, ResidualPPM, UNet, enhance
 
 SIDE = 512
@@ -60,6 +62,10 @@ def enhance_any_size(network: IlluminationNetwork, photo: Tensor, side: int | No
         side = SIDE if photo.device.type == "cpu" else SIDE_ON_GPU
     if max(height, width) <= side:
         return enhance(photo, network(photo))[..., :height, :width]
+    if network.illumination_scale > 1:
+        small_map = partial(_whole_map, network, side=side)
+        illumination = map_of_reduced(photo, network.illumination_scale, small_map, network.multiple)
+        return enhance(photo, illumination)[..., :height, :width]
     # no whole map beside the result
     result = torch.empty_like(photo)
     for place, illumination in tiled_map(network, photo, side):
@@ -67,9 +73,19 @@ def enhance_any_size(network: IlluminationNetwork, photo: Tensor, side: int | No
     return result[..., :height, :width]
 
 
+def _whole_map(network: IlluminationNetwork, small: Tensor, side: int) -> Tensor:
+    """``network.illumination(small)``, (B, 1, h, w), in tiles where it is large."""
+    if max(small.shape[-2:]) <= side:
+        return network.illumination(small)
+    whole = small.new_empty(small.shape[0], 1, *small.shape[-2:])
+    for place, illumination in tiled_map(network, small, side):
+        whole[place] = illumination
+    return whole
+
+
 @torch.no_grad()
 def tiled_map(network: IlluminationNetwork, photo: Tensor, side: int) -> Iterator[tuple[Index, Tensor]]:
-    """What ``network(photo)`` is without gradients, up to rounding, in tiles.
+    """What ``network.illumination(photo)`` is without gradients, up to rounding, in tiles.
 
     Args:
         network: left as it is; evaluated as at test time.
@@ -89,7 +105,7 @@ def tiled_map(network: IlluminationNetwork, photo: Tensor, side: int) -> Iterato
         yield from _of_residual_ppm(network, photo, side)
     elif isinstance(network, UNet):
         for tile in tiles(photo.shape[-2:], side, halo_of_unet(network), network.multiple):
-            yield tile.place, network(photo[tile.window])[tile.inner]
+            yield tile.place, network.illumination(photo[tile.window])[tile.inner]
     else:
         raise TypeError(f"{type(network).__name__} has no known halo to compute it in tiles with")
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relit.clip_lit.enhancement import Enhancement
+from relit.clip_lit.guided import map_of_multiples
 from relit.clip_lit.network import IlluminationNetwork, enhance
 from relit.clip_restorex.correction import Correction
 from relit.clip_restorex.diffusion import PriorDiffusion, starting_noise
@@ -63,15 +64,17 @@ class ExportableEnhancement(Exportable):
     """
 
     def __init__(self, network: IlluminationNetwork) -> None:
-        super().__init__(network.multiple)
-        self.network = _with_averaged_bins(_row_by_row(network))
+        super().__init__(network.grid)
+        self.network, self.scale = _with_averaged_bins(_row_by_row(network)), network.illumination_scale
 
     def forward(self, photographs: Tensor) -> Tensor:
         """I_t in [0, 1] of I_b, (B, 3, H, W) in [0, 1]."""
         height, width = photographs.shape[-2:]
         # so that nothing is left for the network to pad
         rows, columns = (repeated_places(side, self.multiple, photographs.device) for side in (height, width))
-        illumination = self.network(photographs[:, :, rows][..., columns])
+        whole = photographs[:, :, rows][..., columns]
+        small_map = self.network.illumination
+        illumination = small_map(whole) if self.scale == 1 else map_of_multiples(whole, self.scale, small_map)
         return enhance(photographs, leading(illumination, height, width))
 
 
