@@ -97,6 +97,18 @@ def test_in_double_precision_nothing_but_rounding_is_between_them(kind: str, sid
     torch.testing.assert_close(joined(network, photo, side), whole(network, photo), atol=1e-12, rtol=1e-12)
 
 
+@pytest.mark.parametrize("side", [16, 33])
+def test_features_that_are_not_kept_are_computed_again(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, photo = built("ResidualPPM").double(), photos(61, 83).double()
+    seen = []
+    network.ResidualBlock2.register_forward_hook(lambda *_: seen.append(1))  # type: ignore[operator]
+    kept = joined(network, photo, side)
+    at_once = len(seen)
+    monkeypatch.setattr(tiled, "KEPT", 32 * 61 * 83 * 8 - 1)
+    torch.testing.assert_close(joined(network, photo, side), kept, atol=1e-12, rtol=0)
+    assert len(seen) == 3 * at_once == 3 * len(list(tiles((61, 83), side, 0)))
+
+
 @each_network
 def test_photographs_of_a_batch_do_not_mix(kind: str) -> None:
     network, batch = built(kind), photos(40, 31, count=2)

@@ -6,7 +6,8 @@ reaches the photograph's own border has no halo there, and is padded as the whol
 
 Only pyramid pooling looks further. Its average pooling and its bilinear upsampling are linear in each
 direction, A X B^T with matrices A and B of weights. So a first pass over the tiles adds up their shares of
-the averages, and a second upsamples these at the tile's own pixels.
+the averages, and a second upsamples these at the tile's own pixels; what it needs of the first, the features
+before pooling, is kept as long as it is not too large.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
-from math import ceil
+from math import ceil, prod
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -38,6 +39,10 @@ BEFORE_POOLING = 5
 BEHIND_POOLING = 12
 """Pixels of features that the map looks around: the fuse convolution, condx, condy and cond_add1 1 each,
 four residual blocks 2 each."""
+
+KEPT = 2**29
+"""Bytes of features before pooling that are kept for the second pass. In float32 that is a photograph of 4
+megapixels; of a larger one they are computed again, so that memory stays bounded."""
 
 Index = tuple[EllipsisType, slice, slice]
 
@@ -172,31 +177,60 @@ def _rounded_up(number: int, multiple: int) -> int:
 
 def _of_residual_ppm(network: ResidualPPM, photo: Tensor, side: int) -> Iterator[tuple[Index, Tensor]]:
     size = photo.shape[-2:]
+    averages, features = _pooled(network, photo, side)
     parts = []
-    for level, average in zip(network.PPM1.features, _averages(network, photo, side), strict=True):
+    for level, average in zip(network.PPM1.features, averages, strict=True):
         _, convolution, activation = level.children()
         parts.append(activation(convolution(average)))
-    for tile in tiles(size, side, BEFORE_POOLING + BEHIND_POOLING):
-        features = network.before_pooling(photo[tile.window])
+    for tile in tiles(size, side, BEHIND_POOLING):
+        seen = _features(network, photo, tile.window) if features is None else features[tile.window]
         upsampled = [_upsampled(part, size, tile.window) for part in parts]
-        mixed = network.PPM1.fuse(torch.cat([features, *upsampled], dim=1))
+        mixed = network.PPM1.fuse(torch.cat([seen, *upsampled], dim=1))
         yield tile.place, network.behind_pooling(mixed)[tile.inner]
 
 
-def _averages(network: ResidualPPM, photo: Tensor, side: int) -> list[Tensor]:
-    """What each average pooling of the pyramid makes of the whole photograph, (B, 32, bins, bins)."""
+def _features(network: ResidualPPM, photo: Tensor, window: Index) -> Tensor:
+    """``network.before_pooling(photo)[window]``."""
+    _, *spans = window
+    wide = [
+        slice(max(span.start - BEFORE_POOLING, 0), min(span.stop + BEFORE_POOLING, length))
+        for span, length in zip(spans, photo.shape[-2:], strict=True)
+    ]
+    inner = [slice(s.start - w.start, s.stop - w.start) for s, w in zip(spans, wide, strict=True)]
+    return network.before_pooling(photo[(..., *wide)])[(..., *inner)]
+
+
+def _pooled(network: ResidualPPM, photo: Tensor, side: int) -> tuple[list[Tensor], Tensor | None]:
+    """What each average pooling of the pyramid makes of the whole photograph, (B, 32, bins, bins).
+
+    And the features that it is made of, (B, 32, H, W), where they take at most :data:`KEPT` bytes: who needs
+    them again need not compute them again, which is an eighth of the network's work.
+    """
     size = photo.shape[-2:]
     shares = [[_shares(length, bins).to(photo) for length in size] for bins in network.PPM1.bins]
     averages = [photo.new_zeros(()) for _ in shares]
-    for tile in tiles(size, side, BEFORE_POOLING):
-        features = network.before_pooling(photo[tile.window])[tile.inner]
+    kept: Tensor | None = None
+    for tile in tiles(size, side, 0):
+        features = _features(network, photo, tile.place)
+        if kept is None and _bytes_of(features, size) <= KEPT:
+            shape = (*features.shape[:2], *size)
+            kept = torch.empty(
+                shape, dtype=features.dtype, device=features.device, memory_format=torch.channels_last
+            )
+        if kept is not None:
+            kept[tile.place] = features
         _, rows, columns = tile.place
         # in half precision the sums over a photograph would be lost
         with torch.autocast(photo.device.type, enabled=False):
             for level, (vertical, horizontal) in enumerate(shares):
                 share = vertical[:, rows] @ features.to(vertical.dtype) @ horizontal[:, columns].T
                 averages[level] = averages[level] + share
-    return averages
+    return averages, kept
+
+
+def _bytes_of(features: Tensor, size: Sequence[int]) -> int:
+    """That features like these take in a photograph of ``size``."""
+    return prod((*features.shape[:2], *size)) * features.element_size()
 
 
 def _shares(length: int, bins: int) -> Tensor:
