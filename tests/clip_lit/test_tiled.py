@@ -8,17 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from relit.clip_lit import tiled
+from relit.clip_lit import pyramid_tiles, tiled
 from relit.clip_lit.network import IlluminationNetwork, ResidualPPM, UNet, enhance, initialise
+from relit.clip_lit.pyramid_tiles import BEFORE_POOLING, BEHIND_POOLING
 from relit.clip_lit.released import load_released
-from relit.clip_lit.tiled import (
-    BEFORE_POOLING,
-    BEHIND_POOLING,
-    enhance_any_size,
-    halo_of_unet,
-    tiled_map,
-    tiles,
-)
+from relit.clip_lit.tiled import enhance_any_size, halo_of_unet, tiled_map
+from relit.clip_lit.tiles import tiles
 from relit.data.photo import read_photo
 from relit.keyed import keyed_generator
 from relit.metrics import round_to_8_bits
@@ -104,7 +99,7 @@ def test_features_that_are_not_kept_are_computed_again(side: int, monkeypatch: p
     network.ResidualBlock2.register_forward_hook(lambda *_: seen.append(1))  # type: ignore[operator]
     kept = joined(network, photo, side)
     at_once = len(seen)
-    monkeypatch.setattr(tiled, "KEPT", 32 * 61 * 83 * 8 - 1)
+    monkeypatch.setattr(pyramid_tiles, "KEPT", 32 * 61 * 83 * 8 - 1)
     torch.testing.assert_close(joined(network, photo, side), kept, atol=1e-12, rtol=0)
     assert len(seen) == 3 * at_once == 3 * len(list(tiles((61, 83), side, 0)))
 
