@@ -27,7 +27,7 @@ lint: $(STAMP)
 	$(BIN)/python -m mypy
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCHMARKS)
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/refresh.py

@@ -1,69 +1,78 @@
-"""``make bench``: measure everything, print a table of ratios and write it to runs/bench.json."""
+"""``make bench``: measure, print tables of ratios, and append them to runs/bench.jsonl, a line each time."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 
 from benchmarks import (
     correction_step,
     enhancement_step,
+    gpu,
     photo_enhancement,
     photo_loading,
     prompt_stage,
     start_up,
 )
+from benchmarks.tables import Table
 from benchmarks.timing import machine
-from relit.atomic import atomic_write
+from relit.provenance import code_version
 
-RESULTS = "runs/bench.json"
+HISTORY = Path("runs/bench.jsonl")
 THREADS = 2
+BENCHMARKS: dict[str, Callable[[], list[Table]]] = {
+    module.__name__.removeprefix("benchmarks."): module.run
+    for module in (
+        start_up,
+        prompt_stage,
+        enhancement_step,
+        photo_enhancement,
+        photo_loading,
+        correction_step,
+    )
+}
 
 
-def main() -> None:
-    """Run the benchmarks one after the other."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmarks that ``arguments`` name, all by default, one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all if none")
+    parser.add_argument("--gpu", action="store_true", help="measure on the GPU instead")
+    chosen = parser.parse_args(arguments)
+    if unknown := set(chosen.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    if chosen.gpu and not torch.cuda.is_available():
+        parser.error("--gpu: PyTorch finds no CUDA device here")
     torch.set_num_threads(THREADS)
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns of random weights, which are meant
-    seconds: dict[str, tuple[float, float]] = {}
-    for benchmark in (start_up, prompt_stage, enhancement_step, photo_enhancement, photo_loading):
-        print(f"Measuring {benchmark.__name__} ...", flush=True)
-        seconds |= benchmark.run()
-    peaks = photo_loading.memory()
-    print(f"Measuring {correction_step.__name__} ...", flush=True)
-    step_peaks, costs = correction_step.memory(), correction_step.run()
-    print(table(seconds))
-    print(photo_loading.memory_table(peaks))
-    print(correction_step.table(costs))
-    print(correction_step.memory_table(step_peaks))
+    tables: dict[str, list[Table]] = {}
+    for name in ["gpu"] if chosen.gpu else chosen.names or BENCHMARKS:
+        print(f"Measuring {name} ...", flush=True)
+        tables[name] = gpu.run() if chosen.gpu else BENCHMARKS[name]()
+        print("", *tables[name], sep="\n", flush=True)
     for name, value in machine().items():
         print(f"{name}: {value}")
-    written = report(seconds, peaks) | correction_step.report(costs, step_peaks)
-    atomic_write(RESULTS, json.dumps(written, indent=2).encode())
-    print(f"Written to {RESULTS}.")
+    keep(HISTORY, tables)
+    print(f"Appended to {HISTORY}.")
 
 
-def table(seconds: Mapping[str, tuple[float, float]]) -> str:
-    """One line for each pair of (straightforward, Relit) seconds, and their ratio."""
-    width = max(map(len, seconds))
-    lines = [f"\n{'':{width}}  {'straightforward':>15}  {'Relit':>10}  {'ratio':>6}"]
-    for name, (before, after) in seconds.items():
-        lines.append(f"{name:{width}}  {before:13.3f} s  {after:8.3f} s  {before / after:6.1f}")
-    return "\n".join([*lines, ""])
-
-
-def report(
-    seconds: Mapping[str, tuple[float, float]], peaks: Mapping[str, tuple[photo_loading.Peak, ...]]
-) -> dict[str, object]:
-    """The same, and the memory that loading takes, as plain containers, with the machine."""
-    rows = {
-        name: {"straightforward_seconds": before, "relit_seconds": after, "ratio": before / after}
-        for name, (before, after) in seconds.items()
+def keep(history: Path, tables: dict[str, list[Table]]) -> None:
+    """Append a line of JSON: when, of which code, on which machine, and all tables."""
+    line = {
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code": code_version(),
+        "machine": machine(),
+        "tables": {name: [table.plain() for table in several] for name, several in tables.items()},
     }
-    memory = {name: [peak._asdict() for peak in few_and_many] for name, few_and_many in peaks.items()}
-    return {"machine": machine(), "benchmarks": rows, "loading_peak_mib": memory}
+    history.parent.mkdir(parents=True, exist_ok=True)
+    with history.open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":

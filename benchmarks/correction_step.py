@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from benchmarks.process_memory import available, peak_of
 from benchmarks.stand_ins import random_clip, random_pixels
+from benchmarks.tables import Table, costs
 from benchmarks.timing import adam_step, interleaved
 from relit.clip import FrozenClip
 from relit.clip_restorex.correction import Correction
@@ -45,24 +46,6 @@ CROP, LARGE_CROP = 224, 512
 PHOTO = 512
 """Side of what is corrected."""
 LEARNING_RATE = 2e-4
-
-
-class Cost(NamedTuple):
-    """Two amounts of the same unit, and how many times the one the other is."""
-
-    plain: float
-    more: float
-
-    @property
-    def ratio(self) -> float:
-        return self.more / self.plain
-
-
-class Peaks(NamedTuple):
-    """MiB of processes that do one step, checkpointed or keeping all activations; None where too many."""
-
-    checkpointed: float | None
-    kept: float | None
 
 
 def network(clip: FrozenClip | None, **restormer: Any) -> RestoreX:
@@ -109,19 +92,23 @@ def stage_loss(trained: RestormerStage, batch: dict[str, Tensor]) -> Tensor:
     """The loss of the stage's own training step."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*self\.log.*")  # nobody listens: there is no Trainer
-        loss: Tensor = trained.training_step(batch, 0)
-    return loss
+        return cast("Tensor", trained.training_step(batch, 0))
 
 
-def run(repetitions: int = 3) -> dict[str, Cost]:
-    """Seconds of each comparison."""
+def run(repetitions: int = 3) -> list[Table]:
+    """Seconds of each comparison, and the memory of a step."""
     keep_large_allocations()  # as train.py does
     clip = random_clip(CLIP)
-    return {**training(clip, repetitions), **correction(clip, repetitions)}
+    tables = [
+        costs("What CLIP-RestoreX adds", [*training(clip, repetitions), *correction(clip, repetitions)])
+    ]
+    # in processes of their own, and none of this one's memory beside them
+    del clip
+    return [*memory(), *tables]
 
 
-def training(clip: FrozenClip, repetitions: int) -> dict[str, Cost]:
-    """Seconds of steps at :data:`CROP` pixels."""
+def training(clip: FrozenClip, repetitions: int) -> list[tuple[str, float, float, str]]:
+    """Seconds of steps at :data:`CROP` pixels, without and with what the row is named after."""
     batch = random_pairs(1, CROP)
     stages = {
         "plain": stage(PlainRestoration, clip),
@@ -131,28 +118,34 @@ def training(clip: FrozenClip, repetitions: int) -> dict[str, Cost]:
         "checkpointed": stage(RestoredPriors, clip, checkpointing=True),
     }
     seconds = interleaved({name: _step(trained, batch) for name, trained in stages.items()}, repetitions)
-    return {
-        "stage 1's step beside a plain one": Cost(seconds["plain"], seconds["stage 1"]),
-        "stage 2's step beside a plain one": Cost(seconds["plain"], seconds["stage 2"]),
-        "stage 2's step with L_SAP": Cost(seconds["stage 2"], seconds["with L_SAP"]),
-        "stage 2's step with checkpointing": Cost(seconds["stage 2"], seconds["checkpointed"]),
-    }
+    return [
+        ("stage 1's step beside a plain Restormer's", seconds["plain"], seconds["stage 1"], ""),
+        ("stage 2's step beside a plain Restormer's", seconds["plain"], seconds["stage 2"], "at most 1.35"),
+        ("stage 2's step with L_SAP", seconds["stage 2"], seconds["with L_SAP"], ""),
+        ("stage 2's step with checkpointing", seconds["stage 2"], seconds["checkpointed"], ""),
+    ]
 
 
-def correction(clip: FrozenClip, repetitions: int) -> dict[str, Cost]:
+def correction(clip: FrozenClip, repetitions: int) -> list[tuple[str, float, float, str]]:
     """Seconds to correct a photograph of :data:`PHOTO` pixels."""
     photo = random_pixels(1, PHOTO) / 255
     ways = {"plain": Correction(network(None), None), "by priors": Correction(network(clip), clip)}
     seconds = interleaved({name: partial(way, photo) for name, way in ways.items()}, repetitions)
-    return {"a photograph corrected beside plainly": Cost(seconds["plain"], seconds["by priors"])}
+    return [("a photograph corrected beside plainly", seconds["plain"], seconds["by priors"], "")]
 
 
-def memory() -> dict[str, Peaks]:
-    """What a step of stage 2 takes, by the side of its crops; nothing where the system does not tell."""
+def memory() -> list[Table]:
+    """What a step of stage 2 takes, by the side of its crops; no table where the system does not tell."""
     if available() is None:
-        return {}
-    smallest = Peaks(*(peak_of(one_step, CROP, way) for way in (True, False)))
-    return {f"{CROP} pixels": smallest, f"{LARGE_CROP} pixels": Peaks(*map(_larger, smallest, (True, False)))}
+        return []
+    ways = (True, False)
+    smaller = [peak_of(one_step, CROP, checkpointing) for checkpointing in ways]
+    rows = {
+        f"{CROP} pixels": tuple(smaller),
+        f"{LARGE_CROP} pixels": tuple(map(_larger, smaller, ways)),
+    }
+    columns = ("with checkpointing, MiB", "without, MiB")
+    return [Table("Peak memory of a step of stage 2 (-: more than is free)", columns, rows)]
 
 
 def _larger(smaller: float, checkpointing: bool) -> float | None:
@@ -169,39 +162,6 @@ def one_step(side: int, checkpointing: bool) -> None:
     keep_large_allocations()
     trained = stage(RestoredPriors, random_clip(CLIP), checkpointing=checkpointing)
     _step(trained, random_pairs(1, side))()
-
-
-def table(seconds: Mapping[str, Cost]) -> str:
-    """One line for each comparison of times."""
-    width = max(map(len, seconds))
-    lines = [f"{'':{width}}  {'without':>10}  {'with':>10}  {'ratio':>6}"]
-    lines += [
-        f"{name:{width}}  {cost.plain:8.3f} s  {cost.more:8.3f} s  {cost.ratio:6.2f}"
-        for name, cost in seconds.items()
-    ]
-    return "\n".join([*lines, ""])
-
-
-def memory_table(peaks: Mapping[str, Peaks]) -> str:
-    """One line for each size of crops."""
-    if not peaks:
-        return ""
-
-    def shown(amount: float | None) -> str:
-        return "more than is free" if amount is None else f"{amount:,.0f}"
-
-    lines = ["Peak memory of a step of stage 2, with checkpointing and without, in MiB:"]
-    lines += [f"{name:10}  {shown(two.checkpointed)} and {shown(two.kept)}" for name, two in peaks.items()]
-    return "\n".join([*lines, ""])
-
-
-def report(seconds: Mapping[str, Cost], peaks: Mapping[str, Peaks]) -> dict[str, object]:
-    """Both as plain containers."""
-    rows = {
-        name: {"seconds_without": cost.plain, "seconds_with": cost.more, "ratio": cost.ratio}
-        for name, cost in seconds.items()
-    }
-    return {"correction": rows, "correction_peak_mib": {name: two._asdict() for name, two in peaks.items()}}
 
 
 def _step(trained: RestormerStage, batch: dict[str, Tensor]) -> Callable[[], None]:

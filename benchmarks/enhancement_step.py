@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.stand_ins import random_clip, random_pixels
+from benchmarks.tables import Table, speedups
 from benchmarks.timing import adam_step, interleaved
 from relit.clip import FrozenClip
 from relit.clip_lit.enhancer_stages import Enhancement
@@ -54,7 +55,7 @@ def stage_loss(stage: Enhancement, batch: dict[str, Tensor]) -> Tensor:
         return stage.training_step(batch, 0)
 
 
-def enhancement_stage(prompts: FrozenClip, identity: FrozenClip) -> Enhancement:
+def enhancement_stage(prompts: FrozenClip, identity: FrozenClip, compile: bool = False) -> Enhancement:
     """The stage as the release weighs its losses, about to train."""
     context = StageContext(
         name="enhancement",
@@ -66,6 +67,7 @@ def enhancement_stage(prompts: FrozenClip, identity: FrozenClip) -> Enhancement:
         run_dir=Path(),
         clip={"prompts": prompts, "identity": identity},
         network=lambda: ResidualPPM(initial_map=1.0).to(memory_format=torch.channels_last),
+        compile=compile,
     )
     stage = Enhancement(
         context,
@@ -94,8 +96,8 @@ def random_batch(count: int, size: int) -> dict[str, Tensor]:
     return {"image": random_pixels(count, size), "position": torch.arange(count)}
 
 
-def run(repetitions: int = 5) -> dict[str, tuple[float, float]]:
-    """Seconds of (the straightforward way, Relit) for one step.
+def run(repetitions: int = 5) -> list[Table]:
+    """Seconds of one step.
 
     Raises:
         AssertionError: the two losses differ.
@@ -114,4 +116,5 @@ def run(repetitions: int = 5) -> dict[str, tuple[float, float]]:
         },
         repetitions,
     )
-    return {"enhancement, one step": (seconds["straightforward"], seconds["stage"])}
+    row = (f"one step, batch {BATCH_SIZE}", seconds["straightforward"], seconds["stage"], "1.5 or more")
+    return [speedups(f"Enhancement at {SIZE} pixels, ViT-B/32 and RN101", [row])]

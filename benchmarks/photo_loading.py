@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from benchmarks.tables import Table
 from relit.data.datamodule import PhotoData, photo_reader
 from relit.data.files import list_photos
 from relit.data.layout_pairs import LayoutPairs
@@ -40,6 +40,7 @@ SIZES = {"2048x1365": (1365, 2048), "768x512": (512, 768)}
 SIDE, BATCH_SIZE, PHOTOS, JPEG_QUALITY = 512, 8, 64, 92
 SCENES = 4
 EPOCHS = 5
+WORKERS = (0, 2)
 FEW, MANY = 16, 128
 """How many photographs, or pairs, are read when memory is measured."""
 STATUS = Path("/proc/self/status")
@@ -93,7 +94,7 @@ def data_module(
     kind: str, root: Path, cache_dir: Path | None, num_workers: int = 0, side: int = SIDE
 ) -> PhotoData:
     """``squares`` or ``crops`` of the photographs below ``root``, decoded each time or kept in a cache."""
-    options = {"batch_size": BATCH_SIZE, "seed": 0, "num_workers": num_workers}
+    options: dict[str, Any] = {"batch_size": BATCH_SIZE, "seed": 0, "num_workers": num_workers}
     folder = None if cache_dir is None else str(cache_dir)
     module: PhotoData
     if kind == "squares":
@@ -107,45 +108,46 @@ def data_module(
     return module
 
 
-def run(repetitions: int = 3) -> dict[str, tuple[float, float]]:
-    """Seconds of (the straightforward way, Relit) to load 1,000 photographs, by size, kind and workers."""
-    seconds = {}
+def run(repetitions: int = 3) -> list[Table]:
+    """Seconds to load 1,000 photographs, by size, kind and workers; and the memory that it takes."""
+    return [loading(repetitions), *memory()]
+
+
+def loading(repetitions: int) -> Table:
+    """Seconds of decoding 1,000 photographs each time, and with the cache in the first and later epochs."""
+    rows: dict[str, tuple[float, ...]] = {}
     for size, (height, width) in SIZES.items():
         with TemporaryDirectory() as root:
             write_photos(Path(root), PHOTOS, height, width)
             for kind, per_sample in (("squares", 1), ("crops", 2)):
-                for workers in (0, 2):
-                    scale = 1000 / per_sample
-                    decoding, first, cached = _measured(kind, Path(root), workers, repetitions)
-                    name = f"1,000 photographs of {size}, {kind}, {workers} workers"
-                    seconds[f"{name}, first epoch"] = decoding * scale, first * scale
-                    seconds[f"{name}, later epochs"] = decoding * scale, cached * scale
-    return seconds
+                for workers in WORKERS:
+                    measured = _measured(kind, Path(root), workers, repetitions)
+                    seconds = [1000 / per_sample * one for one in measured]
+                    name = f"{size}, {kind}, {workers} workers"
+                    rows[name] = (*seconds, seconds[0] / seconds[2])
+    columns = (
+        "decoding, s",
+        "first epoch with cache, s",
+        "later epochs, s",
+        "ratio of later (goal: 5 or more)",
+    )
+    return Table("1,000 photographs loaded", columns, rows)
 
 
-def memory() -> dict[str, tuple[Peak, Peak]]:
+def memory() -> list[Table]:
     """The memory of a process that only loads, for :data:`FEW` photographs and for :data:`MANY`.
 
-    It fills the cache and reads from it. Nothing is returned where the system does not tell.
+    It fills the cache and reads from it. There is no table where the system does not tell.
     """
     if not STATUS.is_file():
-        return {}
-    return {
-        f"{size}, {kind}": (_peak(kind, FEW, *shape), _peak(kind, MANY, *shape))
-        for size, shape in SIZES.items()
-        for kind in ("squares", "crops")
-    }
-
-
-def memory_table(peaks: Mapping[str, tuple[Peak, Peak]]) -> str:
-    """One line for each size and kind."""
-    lines = [f"Peak memory of loading {FEW} and {MANY} photographs (or pairs), in MiB:"]
-    for name, (few, many) in peaks.items():
-        lines.append(
-            f"{name:20}  {few.resident:5.0f} and {many.resident:5.0f}, "
-            f"of it not from files {few.anonymous:5.0f} and {many.anonymous:5.0f}"
-        )
-    return "\n".join([*lines, ""]) if peaks else ""
+        return []
+    rows = {}
+    for size, shape in SIZES.items():
+        for kind in ("squares", "crops"):
+            few, many = (_peak(kind, count, *shape) for count in (FEW, MANY))
+            rows[f"{size}, {kind}"] = (few.resident, many.resident, few.anonymous, many.anonymous)
+    columns = (f"{FEW}, MiB", f"{MANY}, MiB", f"{FEW}, not from files", f"{MANY}, not from files")
+    return [Table("Peak memory of loading photographs (or pairs)", columns, rows)]
 
 
 def _jpeg(scene: int, height: int, width: int) -> bytes:

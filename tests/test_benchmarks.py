@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import correction_step
-from benchmarks.__main__ import report
+from benchmarks import correction_step, gpu
+from benchmarks.__main__ import keep, main
 from benchmarks.enhancement_step import (
     enhancement_stage,
     random_batch,
@@ -22,10 +22,11 @@ from benchmarks.enhancement_step import (
     straightforward_network,
 )
 from benchmarks.photo_enhancement import random_photo, straightforward
-from benchmarks.photo_loading import Peak, data_module, memory_table, write_photos
+from benchmarks.photo_loading import data_module, write_photos
 from benchmarks.process_memory import available, peak_of
 from benchmarks.prompt_stage import Straightforward, bank_loss, prompt_pair
 from benchmarks.stand_ins import random_photos, random_pixels
+from benchmarks.tables import Table, costs, speedups
 from relit.clip import FrozenClip
 from relit.clip_lit.enhancement import Enhancement
 from relit.clip_lit.network import ResidualPPM
@@ -94,15 +95,6 @@ def test_loading_decoded_photographs_gives_the_same_batches(tmp_path: Path, kind
     assert len(entries) == (12 if kind == "squares" else 24)
 
 
-def test_memory_is_reported_for_few_and_many_photographs() -> None:
-    peaks = {"768x512, crops": (Peak(800.4, 500.0), Peak(810.0, 501.0))}
-    assert "800 and   810" in memory_table(peaks)
-    assert memory_table({}) == ""
-    written = json.loads(json.dumps(report({"a step": (3.0, 1.5)}, peaks)))
-    assert written["benchmarks"]["a step"]["ratio"] == 2
-    assert written["loading_peak_mib"]["768x512, crops"][1] == {"resident": 810, "anonymous": 501}
-
-
 # --- CLIP-RestoreX beside a plain Restormer ---
 
 
@@ -164,15 +156,63 @@ def test_both_corrections_that_are_timed_have_one_result(clip: FrozenClip) -> No
     assert not torch.equal(expected, photo)
 
 
-def test_costs_are_reported_as_how_many_times_more() -> None:
-    costs = {"a step": correction_step.Cost(plain=2.0, more=3.0)}
-    peaks = {"512 pixels": correction_step.Peaks(checkpointed=1234.5, kept=None)}
-    assert " ".join(correction_step.table(costs).split()) == "without with ratio a step 2.000 s 3.000 s 1.50"
-    assert "512 pixels  1,234 and more than is free" in correction_step.memory_table(peaks)
-    assert correction_step.memory_table({}) == ""
-    written = json.loads(json.dumps(correction_step.report(costs, peaks)))
-    assert written["correction"]["a step"]["ratio"] == 1.5
-    assert written["correction_peak_mib"]["512 pixels"] == {"checkpointed": 1234.5, "kept": None}
+def test_half_precision_is_timed_on_the_same_network(clip: FrozenClip) -> None:
+    stage, batch = enhancement_stage(clip, load_clip("tiny-ResNet", "embedded")), random_batch(2, 32)
+    before = [parameter.detach().clone() for parameter in stage.network.parameters()]
+    types = []
+    stage.network.output.register_forward_hook(lambda *_: types.append(_[-1].dtype))
+    cpu = torch.device("cpu")
+    for precision in ("32", "bf16"):
+        gpu.timed_step(stage.network, lambda: stage_loss(stage, batch), cpu, precision)()
+    assert types == [torch.float32, torch.bfloat16]
+    assert any(not torch.equal(*pair) for pair in zip(before, stage.network.parameters(), strict=True))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what is refused without")
+def test_a_gpu_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["--gpu"])
+    assert exited.value.code == 2
+    assert "no CUDA device" in capsys.readouterr().err
+
+
+# --- tables ---
+
+
+def test_ratios_say_how_many_times_as_fast_or_as_long() -> None:
+    fast = speedups("Steps", [("a step", 3.0, 1.5, "2 or more")])
+    assert str(fast).splitlines()[2].split() == ["a", "step", "3.00", "1.50", "2.00", "2", "or", "more"]
+    more = costs("Steps", [("with priors", 2.0, 3.0, "")])
+    assert more.rows["with priors"][2] == 1.5
+
+
+def test_columns_are_as_wide_as_their_figures() -> None:
+    lines = str(
+        Table("Memory", ("MiB", "of it"), {"a": (1234.5, None), "long name": (0.5, "x")})
+    ).splitlines()
+    assert lines == [
+        "Memory",
+        "             MiB  of it",
+        "a          1,234      -",
+        "long name  0.500      x",
+    ]
+
+
+def test_each_measurement_is_appended_to_the_history(tmp_path: Path) -> None:
+    history = tmp_path / "runs" / "bench.jsonl"
+    for seconds in (3.0, 4.0):
+        keep(history, {"steps": [speedups("Steps", [("a step", seconds, 2.0, "")])]})
+    first, second = (json.loads(line) for line in history.read_text().splitlines())
+    assert first["tables"]["steps"][0]["rows"]["a step"]["ratio"] == 1.5
+    assert second["tables"]["steps"][0]["rows"]["a step"]["ratio"] == 2
+    assert first["machine"]["torch"] == torch.__version__
+    assert first["measured"] <= second["measured"]
+
+
+def test_a_benchmark_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["start_up", "prompts"])
+    assert "no benchmark is named prompts; there are start_up, prompt_stage" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(available() is None, reason="only Linux tells")
