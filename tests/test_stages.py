@@ -20,8 +20,8 @@ from relit.errors import ConfigurationError
 from relit.keyed import keyed_seed
 from relit.plan import expand_plan
 from relit.run_state import binding_settings, read_state
-from relit.stages import Weights, run_stages
-from relit.weights import read_weights
+from relit.stages import run_stages
+from relit.weights import Weights, read_weights
 
 
 @pytest.fixture(autouse=True)

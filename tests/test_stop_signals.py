@@ -17,9 +17,9 @@ from toy_regression import toy_config
 from watched_line import WatchedLine, fit
 
 from relit.run_state import read_state
-from relit.stages import Weights, run_stages
+from relit.stages import run_stages
 from relit.stop_signals import SIGNALS, StopAfterStep, Stopped, StopSignals
-from relit.weights import read_weights
+from relit.weights import Weights, read_weights
 
 # what `scontrol show job` prints, in part
 PREEMPTED = (

@@ -88,6 +88,11 @@ def fail_together(error: Exception, signals: StopSignals, strategy: Strategy) ->
         raise SystemExit(0) from error
 
 
+def world_size(strategy: Strategy) -> int:
+    """How many processes the run has; strategies of one process don't say."""
+    return getattr(strategy, "world_size", 1)
+
+
 def _started_by_rank_0(strategy: Strategy) -> bool:
     """Whether Lightning kills rank 0 on the spot when this process ends with another status than 0."""
     environment = getattr(strategy, "cluster_environment", None)

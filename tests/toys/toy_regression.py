@@ -20,7 +20,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from relit.data.sampling import PositionSampler
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
-from relit.stages import RunContext, StageContext, Weights
+from relit.run_context import RunContext
+from relit.stage_context import StageContext
+from relit.weights import Weights
 
 WIDTH = 4
 
