@@ -22,7 +22,12 @@ def finish_run(run: Run, weights: Weights, steps: int) -> dict[str, float]:
     Returns:
         What the stages were last validated by, and the metrics that the callables returned, merged; rank 0's
         on every rank.
+
+    Raises:
+        Stopped: by a signal, which from here on ends this process where it is.
     """
+    # long, and nothing of it is lost that is not made again
+    run.signals.end_at_once()
     context = _context(run, weights, steps)
     if run.logger is not None:
         run.logger.offset = steps

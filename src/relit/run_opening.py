@@ -7,10 +7,9 @@ from typing import Any
 
 from lightning.pytorch.strategies import Strategy
 
-from relit.errors import ConfigurationError
 from relit.instantiation import bind
 from relit.loggers import RunLogger
-from relit.processes import world_size
+from relit.processes import from_rank_0, world_size
 from relit.run_lock import RunLock
 from relit.run_state import RunState, open_run
 
@@ -20,20 +19,14 @@ def open_on_all_ranks(strategy: Strategy, lock: RunLock, run_dir: Path, config: 
 
     Raises:
         ConfigurationError: the run is in use, or was begun with other settings.
+        OSError: on rank 0, the directory can't be written; RankZeroFailed on the others.
     """
-    outcome: RunState | ConfigurationError | None = None
-    if strategy.is_global_zero:
-        try:
-            lock.acquire()
-            processes = world_size(strategy)
-            outcome = open_run(run_dir, config, fresh=bool(config["fresh"]), processes=processes)
-        except ConfigurationError as error:
-            outcome = error
-    outcome = strategy.broadcast(outcome)
-    if isinstance(outcome, ConfigurationError):
-        raise outcome
-    assert outcome is not None
-    return outcome
+
+    def take_up() -> RunState:
+        lock.acquire()
+        return open_run(run_dir, config, fresh=bool(config["fresh"]), processes=world_size(strategy))
+
+    return from_rank_0(strategy, take_up)
 
 
 def open_logger(config: dict[str, Any], run_dir: Path, state: RunState) -> RunLogger | None:

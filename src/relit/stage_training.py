@@ -19,6 +19,7 @@ from relit.keyed import keyed_seed
 from relit.last_validation import LastValidation
 from relit.learning_rate import SCALINGS, scaled_rates
 from relit.plan import PlannedStage
+from relit.processes import from_rank_0
 from relit.provenance import NoteData
 from relit.pruning import Pruning
 from relit.run import Run
@@ -37,8 +38,7 @@ def train_stage(run: Run, planned: PlannedStage, weights: Weights) -> Weights:
     trainer = _trainer(run, planned, last)
     datamodule = run.data.of(run.settings_of(planned))
     checkpoints = run.folder(planned) / "checkpoints"
-    found = newest_checkpoint(checkpoints) if run.strategy.is_global_zero else None
-    checkpoint = run.strategy.broadcast(found)
+    checkpoint = from_rank_0(run.strategy, partial(newest_checkpoint, checkpoints))
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     weights = {**weights, **_on_cpu(cast("StageModule", module).handover())}
     # data modules outlive stages; by their trainer they would keep the module and its features alive
@@ -100,18 +100,20 @@ def _record(
     """Weights first, then the state that vouches for them, then the checkpoints can go."""
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     run.state.finished.append(FinishedStage(planned.index, planned.name, steps, dict(validated), ended))
-    if run.strategy.is_global_zero:
-        metadata = {
-            "stage": planned.name,
-            "index": planned.index,
-            "round": planned.round,
-            "steps": steps,
-            "clip": {role: clip.identity.as_dict() for role, clip in run.clip.items()},
-        }
+    metadata = {
+        "stage": planned.name,
+        "index": planned.index,
+        "round": planned.round,
+        "steps": steps,
+        "clip": {role: clip.identity.as_dict() for role, clip in run.clip.items()},
+    }
+
+    def write() -> None:
         write_weights(run.weights_file(planned), weights, metadata)
         write_state(run.run_dir, run.state)
         shutil.rmtree(run.folder(planned) / "checkpoints", ignore_errors=True)
-    run.strategy.barrier("stage finished")
+
+    from_rank_0(run.strategy, write)
 
 
 def _on_cpu(weights: Weights) -> Weights:

@@ -8,6 +8,7 @@ a later stage sees, and may replace, what earlier ones gave.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,8 +20,8 @@ from relit.atomic import atomic_write
 from relit.clip_roles import build_clips
 from relit.exit_status import exit_status
 from relit.lost_process import losses_named
-from relit.plan import PlannedStage, expand_plan
-from relit.processes import end_together, fail_together, join_processes
+from relit.plan import expand_plan
+from relit.processes import end_together, fail_together, from_rank_0, join_processes
 from relit.provenance import begin_sitting
 from relit.pruning import Trial
 from relit.quiet import quieten
@@ -77,7 +78,8 @@ def _open_and_run(
     config: dict[str, Any], strategy: Strategy, lock: RunLock, signals: StopSignals, trial: Trial | None
 ) -> dict[str, float]:
     run_dir, plan = Path(config["run_dir"]), expand_plan(config["plan"])
-    state = open_on_all_ranks(strategy, lock, run_dir, config)
+    with losses_named():
+        state = open_on_all_ranks(strategy, lock, run_dir, config)
     logger = open_logger(config, run_dir, state)
     exit_code, interrupted = 0, False
     try:
@@ -96,19 +98,21 @@ def _open_and_run(
 
 
 def _train_and_finish(run: Run) -> dict[str, float]:
-    if run.strategy.is_global_zero:
-        atomic_write(run.run_dir / "config.yaml", OmegaConf.to_yaml(run.config).encode())
     _check_modules(run)
-    if run.strategy.is_global_zero:
-        begin_sitting(run.run_dir, run.logger, run.strategy.root_device, run.processes)
-    done = len(run.state.finished)
-    if done and run.strategy.is_global_zero:
-        log.info("Continuing %s: %d of %d stages are done.", run.run_dir, done, len(run.plan))
+    from_rank_0(run.strategy, partial(_begin_sitting, run))
     weights = weights_to_train(run)
-    for planned in run.plan[done:]:
+    _leave_if_asked(run)
+    for planned in run.plan[len(run.state.finished) :]:
         weights = train_stage(run, planned, weights)
-        _leave_if_asked(run, planned)
+        _leave_if_asked(run)
     return finish_run(run, weights, run.state.offset)
+
+
+def _begin_sitting(run: Run) -> None:
+    atomic_write(run.run_dir / "config.yaml", OmegaConf.to_yaml(run.config).encode())
+    begin_sitting(run.run_dir, run.logger, run.strategy.root_device, run.processes)
+    if done := len(run.state.finished):
+        log.info("Continuing %s: %d of %d stages are done.", run.run_dir, done, len(run.plan))
 
 
 def _check_modules(run: Run) -> None:
@@ -120,10 +124,10 @@ def _check_modules(run: Run) -> None:
             check(f"stage.{planned.name}.module", settings, planned.round, run.clip)
 
 
-def _leave_if_asked(run: Run, planned: PlannedStage) -> None:
-    """After a stage that was recorded while a signal had come in."""
+def _leave_if_asked(run: Run) -> None:
+    """Before a stage, or after the last one, if a signal has come in to any process."""
+    run.signals.deferred = run.processes > 1
     number = run.signals.agreed(run.strategy)
-    # not before: a signal in between would end one process while the others agree
-    run.signals.deferred = False
     if number is not None:
-        raise Stopped(number, f"the end of stage {planned.name}")
+        done = run.state.finished
+        raise Stopped(number, f"the end of stage {done[-1].name}" if done else "the beginning of the run")
