@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from pathlib import Path
 
@@ -21,8 +22,10 @@ def _quieten_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # but not what it says before it kills this process because another one has ended
     logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
-    # for each Trainer of a run on a machine that has SLURM
-    warnings.filterwarnings("once", message=r"The `srun` command is available.*")
+    # said of each Trainer wherever SLURM is installed, but only in a job is there something for srun to start
+    # ("once" says it again: Python forgets what it has said as soon as anybody changes a filter)
+    if "SLURM_JOB_ID" not in os.environ:
+        warnings.filterwarnings("ignore", message=r"The `srun` command is available.*")
     # Lightning's own business with torch, and advice that is wrong for photos held in memory
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
