@@ -38,7 +38,7 @@ from relit.clip_restorex.restormer_stages import (
     RestormerStage,
 )
 from relit.memory import keep_large_allocations
-from relit.stages import StageContext
+from relit.stage_context import StageContext
 
 CLIP = "ViT-B-32"
 CROP, LARGE_CROP = 224, 512

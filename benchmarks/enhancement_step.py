@@ -25,7 +25,7 @@ from relit.clip_lit.losses import IdentityLoss, clip_enhance_loss, enhancement_l
 from relit.clip_lit.network import IlluminationNetwork, ResidualPPM, enhance
 from relit.clip_lit.prompts import FixedPrompts
 from relit.data.augmentation import Augmentation
-from relit.stages import StageContext
+from relit.stage_context import StageContext
 
 BATCH_SIZE, SIZE = 8, 128
 LEARNING_RATE = 2e-5

@@ -13,7 +13,7 @@ from relit.checks import check_configuration
 from relit.clip import FrozenClip
 from relit.clip_lit.prompts import FixedPrompts
 from relit.clip_loading import load_clip
-from relit.stages import build
+from relit.instantiation import build
 
 ABLATIONS = sorted(
     path.stem for path in (ROOT / "conf" / "ablation").iterdir() if not path.stem.startswith("restorex_")

@@ -10,8 +10,8 @@ import torch
 from toy_regression import toy_config
 
 from relit.checkpoints import AtomicCheckpointIO, is_whole, newest_checkpoint
-from relit.stages import Weights, run_stages
-from relit.weights import read_weights
+from relit.stages import run_stages
+from relit.weights import Weights, read_weights
 
 
 def torn(path: Path) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from relit.cli import main
 from relit.clip_lit.network import ResidualPPM, UNet, initialise
+from relit.instantiation import build
 from relit.keyed import keyed_generator
-from relit.stages import build
 from relit.weights import load_network_weights, read_weights
 
 

@@ -30,9 +30,9 @@ from relit.export.exportable import exportable
 from relit.export.real_denoisers import in_real_numbers
 from relit.export.resampling import AveragedBins, leading, mirrored_places, repeated_places, resized
 from relit.export.verified import checked_difference
+from relit.instantiation import build
 from relit.keyed import keyed_generator
 from relit.method import Method, load_method
-from relit.stages import build
 
 CPU = torch.device("cpu")
 SIDES = (1, 2, 3, 5, 8, 9, 13, 16, 31, 40)

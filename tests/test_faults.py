@@ -129,23 +129,79 @@ def test_a_signal_to_one_rank_ends_all_of_them_after_the_same_step(
 
 
 @pytest.mark.slow
-def test_a_signal_to_rank_0_reaches_the_process_that_it_started(tmp_path: Path) -> None:
-    """Lightning's way: rank 0 starts the other one, and is killed if that ends with a status of its own."""
-    fault = (f"{MODULE}.interrupt=SIGTERM", f"{MODULE}.interrupt_at=8")
-    found = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *TWO, *fault],
-        cwd=tmp_path,
+@pytest.mark.parametrize(("signalled", "stage", "kept"), [(0, 1, "1-first"), (1, 2, "2-second")])
+def test_a_signal_to_a_rank_that_does_not_train_yet_ends_none_alone(
+    tmp_path: Path, whole_by_two: Path, signalled: int, stage: int, kept: str
+) -> None:
+    """It comes while the module is built, when the other rank may train already."""
+    fault = (
+        *(f"{MODULE}.interrupt=SIGTERM", f"{MODULE}.interrupt_at=0"),
+        *(f"+{MODULE}.interrupt_rank={signalled}", f"+{MODULE}.interrupt_stage={stage}"),
+    )
+    ranks = two_ranks(tmp_path, *fault)
+    assert [rank.status for rank in ranks] == [143, 0], ranks
+    assert "SIGTERM: the run ends after step 1 of the stage" in ranks[0].said
+    checkpoint = tmp_path / "runs" / "toy" / "stages" / kept / "checkpoints" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 1
+    again = two_ranks(tmp_path, *fault)
+    assert [rank.status for rank in again] == [0, 0], again
+    assert_equal(whole_by_two, tmp_path / "runs" / "toy")
+
+
+@pytest.mark.slow
+def test_what_rank_0_alone_fails_at_ends_all_ranks_and_rank_0_tells(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "toy" / "run.lock").mkdir(parents=True)
+    ranks = two_ranks(tmp_path)
+    # 0: Lightning's own processes leave the status to rank 0
+    assert [rank.status for rank in ranks] == [1, 0], ranks
+    assert "IsADirectoryError" in ranks[0].said
+    assert "run.lock" in ranks[0].said
+    # it was told, and has not just found its connection closed
+    assert "lost another process" not in ranks[1].said
+    assert "Traceback" not in ranks[1].said
+
+
+def started_by_lightning(cwd: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """``train.py`` as people call it: rank 0 starts the other one. Comes back when both have ended."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *TWO, *overrides],
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(TOYS)])},
         stdin=subprocess.DEVNULL,
+        # both processes hold these pipes, and they are read to their end
         capture_output=True,
         text=True,
         timeout=400,
     )
+
+
+@pytest.mark.slow
+def test_a_signal_to_rank_0_reaches_the_process_that_it_started(tmp_path: Path) -> None:
+    """Lightning's way: rank 0 starts the other one, and is killed if that ends with a status of its own."""
+    found = started_by_lightning(tmp_path, f"{MODULE}.interrupt=SIGTERM", f"{MODULE}.interrupt_at=8")
     assert found.returncode == 143, found.stdout + found.stderr
     assert found.stdout.count("SIGTERM: the run ends after step 9 of the stage") == 1
     for rank in (0, 1):
         steps = (tmp_path / "runs" / "toy" / f"seen-{rank}.jsonl").read_text().splitlines()
         assert len(steps) == 12 + 9
+
+
+@pytest.mark.slow
+def test_two_processes_that_fail_end_with_one_message(tmp_path: Path) -> None:
+    """A loss that is no number on the rank that does not tell of it; then settings that are refused."""
+    cpus = ("trainer=cpu", "trainer.devices=2", "trainer.strategy=ddp")
+    fault = (f"{MODULE}.interrupt='NaN'", f"{MODULE}.interrupt_at=8", f"+{MODULE}.interrupt_rank=1")
+    astray = started_by_lightning(tmp_path, *cpus, *fault)
+    refused = started_by_lightning(tmp_path, *cpus, *fault, "stage.first.steps=13")
+    for found, status, message in (
+        (astray, 1, "training failed\nStage second: the loss of step 8 is nan"),
+        (refused, 2, f"configuration error\n{tmp_path / 'runs' / 'toy'} holds a run with other settings"),
+    ):
+        said = found.stdout + found.stderr
+        assert found.returncode == status, said
+        assert said.count("train.py: ") == said.count(message) == 1, said
+        assert "Traceback" not in said
+    assert "stage.first.steps: 12 in the run, 13 now" in refused.stderr
 
 
 @pytest.mark.slow

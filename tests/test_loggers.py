@@ -20,8 +20,9 @@ from relit.data.photo import write_png
 from relit.errors import ConfigurationError
 from relit.loggers import RunLogger, csv_logger, has_wandb_credentials, tensorboard_logger, wandb_logger
 from relit.provenance import code_version
+from relit.run_context import RunContext
 from relit.run_state import read_state
-from relit.stages import RunContext, run_stages
+from relit.stages import run_stages
 
 
 @pytest.fixture

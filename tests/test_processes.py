@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,9 +13,9 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import Strategy
 from torch.distributed import DistBackendError
 
-from relit.errors import ConfigurationError, ProcessLost, TrainingFailed
+from relit.errors import ConfigurationError, ProcessLost, RankZeroFailed, TrainingFailed
 from relit.lost_process import what_was_lost
-from relit.processes import fail_together
+from relit.processes import fail_together, from_rank_0
 from relit.stop_signals import Stopped, StopSignals
 
 MANY = cast("Strategy", SimpleNamespace(cluster_environment=LightningEnvironment()))
@@ -48,6 +49,51 @@ def test_processes_that_may_wait_for_rank_0_end_with_it(
     monkeypatch.setenv("LOCAL_RANK", "1")
     fail_together(error, signals_that_note(sent), MANY)
     assert sent == [signal.SIGKILL]
+
+
+def two_strategies() -> tuple[Strategy, Strategy]:
+    """Of rank 0, whose broadcasts are sent at once, and of rank 1, which receives them afterwards."""
+    sent: list[bytes] = []
+
+    def send(value: Any) -> Any:
+        sent.append(pickle.dumps(value))
+        return value
+
+    first = SimpleNamespace(is_global_zero=True, broadcast=send)
+    second = SimpleNamespace(is_global_zero=False, broadcast=lambda _: pickle.loads(sent.pop(0)))
+    return cast("Strategy", first), cast("Strategy", second)
+
+
+def test_what_rank_0_finds_holds_for_all() -> None:
+    calls: list[int] = []
+
+    def found() -> dict[str, int]:
+        calls.append(len(calls))
+        return {"stage": 3}
+
+    for strategy in two_strategies():
+        assert from_rank_0(strategy, found) == {"stage": 3}
+    assert calls == [0]
+
+
+def test_what_rank_0_fails_at_is_told_to_all() -> None:
+    class UnsendableError(OSError):
+        """A class of a function can't be pickled."""
+
+    def failing(error: Exception) -> Any:
+        def fail() -> None:
+            raise error
+
+        return fail
+
+    first, second = two_strategies()
+    with pytest.raises(UnsendableError, match=r"state\.json"):
+        from_rank_0(first, failing(UnsendableError("state.json: no space")))
+    with pytest.raises(RankZeroFailed, match=r"UnsendableError.*state\.json: no space"):
+        from_rank_0(second, lambda: None)
+    for strategy in two_strategies():
+        with pytest.raises(ConfigurationError, match="a wrong key"):
+            from_rank_0(strategy, failing(ConfigurationError("a wrong key")))
 
 
 def test_a_process_that_is_gone_after_a_signal_is_gone_because_of_it() -> None:

@@ -15,8 +15,8 @@ import torch.multiprocessing
 from relit.measurement import Measurement
 from relit.metrics import image_psnr
 from relit.protocols import RGB8
+from relit.run_context import RunContext
 from relit.run_scores import Scored, compared, means, score_all, write_scores
-from relit.stages import RunContext
 
 COUNT = 5
 

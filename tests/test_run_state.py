@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from relit.errors import ConfigurationError
-from relit.run_state import RunState, open_run, read_state
+from relit.run_state import FinishedStage, RunState, open_run, read_state, write_state
 
 CONFIG: dict[str, Any] = {"seed": 0, "scale_lr": "none", "stage": {}, "train": True}
 
@@ -47,3 +48,53 @@ def test_runs_of_versions_without_a_setting_go_on_where_it_means_what_they_did(t
     with pytest.raises(ConfigurationError, match=r"scale_lr: 'none' in the run, 'linear' now"):
         open_run(tmp_path, {**CONFIG, "scale_lr": "linear"}, fresh=False)
     assert open_run(tmp_path, CONFIG, fresh=False, processes=2).processes == 2
+
+
+def finished(run_dir: Path, config: dict[str, Any]) -> None:
+    """A run of ``config`` whose first stage is done."""
+    state = open_run(run_dir, config, fresh=False)
+    state.finished.append(FinishedStage(1, "first", 12))
+    write_state(run_dir, state)
+
+
+NOW: dict[str, Any] = {
+    **CONFIG,
+    "compile": False,
+    "network": {"width": 8},
+    "stage": {"first": {"steps": 12, "module": {"prompts": {"context": 16}, "optimizer": {"lr": 0.1}}}},
+}
+
+
+def test_a_run_of_a_version_without_settings_of_training_is_evaluated(tmp_path: Path) -> None:
+    """``train=false`` asks of those only that the figures depend on."""
+    then = copy.deepcopy(NOW)
+    del then["compile"], then["stage"]["first"]["module"]["optimizer"]
+    then["stage"]["first"]["steps"] = 6
+    finished(tmp_path, then)
+    assert open_run(tmp_path, {**NOW, "train": False}, fresh=False).finished
+    with pytest.raises(ConfigurationError, match=r"compile: '\(absent\)' in the run[\s\S]*fresh=true"):
+        open_run(tmp_path, NOW, fresh=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [
+        ("network.depth", {"network": {"width": 8, "depth": 2}}),
+        ("seed", {"seed": 1}),
+        ("stage.first.data.size", {"stage": {"first": {**NOW["stage"]["first"], "data": {"size": 64}}}}),
+        (
+            "stage.first.module.prompts.context",
+            {"stage": {"first": {"steps": 12, "module": {"prompts": {"context": 4}}}}},
+        ),
+    ],
+)
+def test_settings_that_figures_depend_on_are_the_runs_without_training_too(
+    tmp_path: Path, key: str, other: dict[str, Any]
+) -> None:
+    finished(tmp_path, NOW)
+    with pytest.raises(
+        ConfigurationError, match=rf"{key}: .* in the run[\s\S]*name=other start=FILE"
+    ) as refusal:
+        open_run(tmp_path, {**NOW, **other, "train": False}, fresh=False)
+    assert "fresh=true" not in str(refusal.value)
+    assert "optimizer" not in str(refusal.value)

@@ -19,9 +19,10 @@ from toy_regression import ToyPoints, toy_config
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_seed
 from relit.plan import expand_plan
-from relit.run_state import binding_settings, read_state
-from relit.stages import Weights, run_stages
-from relit.weights import read_weights
+from relit.run_settings import ADDED, binding_settings
+from relit.run_state import read_state
+from relit.stages import run_stages
+from relit.weights import Weights, read_weights
 
 
 @pytest.fixture(autouse=True)
@@ -308,8 +309,7 @@ def test_binding_settings_keep_what_is_learned() -> None:
         "logger": {"mode": "x"},
         "stage": {"a": {"steps": 2, "data": {"num_workers": 3, "size": 8}}},
     }
-    expected = {"seed": 1, "scale_lr": "none", "stage.a.steps": 2, "stage.a.data.size": 8}
-    assert binding_settings(config) == expected
+    assert binding_settings(config) == {**ADDED, "seed": 1, "stage.a.steps": 2, "stage.a.data.size": 8}
 
 
 def test_fresh_starts_anew(tmp_path: Path) -> None:

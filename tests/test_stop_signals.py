@@ -14,12 +14,12 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from toy_regression import toy_config
-from watched_line import WatchedLine, fit
+from watched_line import WatchedLine, WatchedPoints, fit
 
 from relit.run_state import read_state
-from relit.stages import Weights, run_stages
+from relit.stages import run_stages
 from relit.stop_signals import SIGNALS, StopAfterStep, Stopped, StopSignals
-from relit.weights import read_weights
+from relit.weights import Weights, read_weights
 
 # what `scontrol show job` prints, in part
 PREEMPTED = (
@@ -210,6 +210,20 @@ def test_only_the_first_signal_counts_and_is_forwarded(tmp_path: Path) -> None:
     assert forwarded == [signal.SIGUSR1]
 
 
+def test_a_signal_that_came_after_the_last_stage_is_not_forgotten() -> None:
+    with StopSignals() as signals:
+        signals.deferred = True
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with pytest.raises(Stopped) as stopped:
+            signals.end_at_once()
+    assert stopped.value.number == signal.SIGUSR1
+    with StopSignals() as signals:
+        signals.deferred = True
+        signals.end_at_once()
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Handlers(Callback):
     """Notes who has the signals while a stage trains."""
 
@@ -222,8 +236,17 @@ class Handlers(Callback):
         self.found += [signal.getsignal(number) for number in SIGNALS]
 
 
-def test_lightnings_handlers_do_not_stand_while_a_stage_trains(tmp_path: Path, slurm: Path) -> None:
+def test_lightnings_handlers_do_not_stand_while_a_stage_reads_and_trains(
+    tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     noted = Handlers()
+    read = WatchedPoints.train_dataloader
+
+    def noting(self: WatchedPoints) -> Any:
+        noted.found += [signal.getsignal(number) for number in SIGNALS]
+        return read(self)
+
+    monkeypatch.setattr(WatchedPoints, "train_dataloader", noting)
     with StopSignals() as signals:
         fit(WatchedLine(), [StopAfterStep(signals), noted], steps=3)
-        assert noted.found == [signals._note] * 3 * len(SIGNALS)
+        assert noted.found == [signals._note] * 4 * len(SIGNALS)

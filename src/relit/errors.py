@@ -27,5 +27,9 @@ class ProcessLost(TrainingFailed):
     """Another process that the run needs is gone. Not every process of a run need learn of it."""
 
 
+class RankZeroFailed(TrainingFailed):
+    """Rank 0 failed at what it does for all processes. It says itself why, this message is for the others."""
+
+
 class TrialPruned(Exception):  # noqa: N818 - it says what happened
     """A sweep gave this run up because other trials had done better by the same step. It is no failure."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
@@ -13,10 +13,12 @@ from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from relit.errors import ConfigurationError, ProcessLost, TrainingFailed, TrialPruned
+from relit.errors import ConfigurationError, ProcessLost, RankZeroFailed, TrainingFailed, TrialPruned
 from relit.stop_signals import Stopped, StopSignals
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def join_processes(trainer_options: Mapping[str, Any], signals: StopSignals) -> Strategy:
@@ -24,7 +26,7 @@ def join_processes(trainer_options: Mapping[str, Any], signals: StopSignals) -> 
 
     Lightning would start them inside the first ``fit``. Process groups outlive a Trainer, so the stages'
     Trainers reuse this one. From their start on they get the signals that this process gets: those that wait
-    for it would outlive it.
+    for it would outlive it. And from when they meet none of them is ended by a signal alone.
 
     Raises:
         ConfigurationError: the strategy forks or spawns processes, which end with each stage.
@@ -48,8 +50,39 @@ def join_processes(trainer_options: Mapping[str, Any], signals: StopSignals) -> 
             "use trainer.strategy=ddp."
         )
     signals.forward = launcher.kill
-    launcher.launch(trainer.strategy.setup_environment)
+    launcher.launch(_meet, trainer.strategy, signals)
     return trainer.strategy
+
+
+def _meet(strategy: Strategy, signals: StopSignals) -> None:
+    signals.deferred = True
+    strategy.setup_environment()
+
+
+def from_rank_0(strategy: Strategy, function: Callable[[], T]) -> T:
+    """What ``function`` returns on rank 0, which alone calls it, for every rank.
+
+    Nobody waits for a rank 0 that has failed: settings that are wrong are so for all, and of any other error
+    the others learn that it ends the run.
+
+    Raises:
+        ConfigurationError: ``function`` raised it.
+        RankZeroFailed: on the other ranks, where ``function`` raised something else.
+    """
+    outcome: T | Exception | None = None
+    try:
+        if strategy.is_global_zero:
+            outcome = function()
+    except ConfigurationError as error:
+        outcome = error
+    except Exception as error:
+        # in words, for not every exception can be sent
+        strategy.broadcast(RankZeroFailed(f"Rank 0 has failed, so the run ends: {error!r}"))
+        raise
+    outcome = strategy.broadcast(outcome)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return cast("T", outcome)
 
 
 def end_together(stopped: Stopped, signals: StopSignals, strategy: Strategy) -> None:
@@ -86,6 +119,11 @@ def fail_together(error: Exception, signals: StopSignals, strategy: Strategy) ->
             signals.forward(signal.SIGKILL)
     elif _started_by_rank_0(strategy):
         raise SystemExit(0) from error
+
+
+def world_size(strategy: Strategy) -> int:
+    """How many processes the run has; strategies of one process don't say."""
+    return getattr(strategy, "world_size", 1)
 
 
 def _started_by_rank_0(strategy: Strategy) -> bool:

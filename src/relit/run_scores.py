@@ -18,7 +18,7 @@ from relit.measurement import Figures, Measurement
 from relit.protocols import Protocol
 
 if TYPE_CHECKING:
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 SCORES_FILE = "scores.csv"
 

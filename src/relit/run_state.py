@@ -5,53 +5,16 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from relit.atomic import atomic_write
 from relit.errors import ConfigurationError
+from relit.run_settings import binding_settings, refuse_other_settings
 
 STATE_FORMAT = 1
-
-# Settings that may change between two sittings of one run: they do not change what is learned.
-VOLATILE = (
-    "name",
-    "runs",
-    "run_dir",
-    "fresh",
-    "train",
-    "threads",
-    "progress",
-    "monitor",
-    "checkpoint_every",
-    "logger",
-    "logger.*",
-    "finish",
-    "finish.*",
-    "trainer.accelerator",
-    "trainer.deterministic",
-    "trainer.strategy",
-    "trainer.log_every_n_steps",
-    "data.num_workers",
-    "data.cache",
-    "data.cache_dir",
-    "data.test_input",
-    "data.test_reference",
-    "data.test_size",
-    "data.layout.test_input",
-    "data.layout.test_reference",
-    "stage.*.data.num_workers",
-    "stage.*.trainer.log_every_n_steps",
-)
-
-# As long as no stage hands over its best weights by what validation found.
-VALIDATION = ("validate_every", "stage.*.validate_every")
-
-ADDED = {"scale_lr": "none", "network.illumination_scale": 1}
-"""Settings that runs of older versions did without, with the values that mean just that."""
 
 _OWNED_BY_RUN = (
     "stages",
@@ -106,21 +69,6 @@ class RunState:
         return {name: value for stage in self.finished for name, value in stage.validated.items()}
 
 
-def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a resolved ``config`` that define what is learned, as ``{"dotted.key": value}``."""
-    return {
-        key: value
-        for key, value in {**ADDED, **dict(_flatten(config))}.items()
-        if not any(fnmatch(key, pattern) for pattern in _volatile(config))
-    }
-
-
-def _volatile(config: Mapping[str, Any]) -> tuple[str, ...]:
-    stages = (config.get("stage") or {}).values()
-    judged = any(isinstance(stage, Mapping) and stage.get("best") for stage in stages)
-    return VOLATILE if judged else VOLATILE + VALIDATION
-
-
 def open_run(run_dir: Path, config: Mapping[str, Any], *, fresh: bool, processes: int = 1) -> RunState:
     """Take up the run in ``run_dir``, or begin one there.
 
@@ -137,7 +85,7 @@ def open_run(run_dir: Path, config: Mapping[str, Any], *, fresh: bool, processes
     if fresh:
         _remove_run(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    settings = json.loads(json.dumps(binding_settings(config)))
+    settings = binding_settings(config)
     if not (run_dir / "state.json").exists():
         state = RunState(run_id=secrets.token_hex(4), settings=settings, processes=processes)
         write_state(run_dir, state)
@@ -148,12 +96,7 @@ def open_run(run_dir: Path, config: Mapping[str, Any], *, fresh: bool, processes
         # a run that ended before it trained, by a wrong path say, binds nobody to its settings
         state.settings = settings
         write_state(run_dir, state)
-    begun_with = {
-        key: value
-        for key, value in {**ADDED, **state.settings}.items()
-        if not any(fnmatch(key, pattern) for pattern in _volatile(config))
-    }
-    _refuse_other_settings(run_dir, begun_with, settings)
+    refuse_other_settings(run_dir, state.settings, config)
     if config.get("train", True) and state.processes != processes:
         if in_a_stage and state.processes is not None:
             raise ConfigurationError(
@@ -186,31 +129,6 @@ def read_state(run_dir: Path) -> RunState:
             f"{path}: cannot be read ({error}). "
             "Use name=other for another run directory, or fresh=true to start anew."
         ) from error
-
-
-def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested mappings; lists count as leaves, empty mappings too."""
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node
-
-
-def _refuse_other_settings(run_dir: Path, stored: dict[str, Any], now: dict[str, Any]) -> None:
-    missing = "(absent)"
-    differing = [key for key in sorted({*stored, *now}) if stored.get(key, missing) != now.get(key, missing)]
-    if not differing:
-        return
-    lines = [
-        f"  {key}: {stored.get(key, missing)!r} in the run, {now.get(key, missing)!r} now"
-        for key in differing
-    ]
-    raise ConfigurationError(
-        f"{run_dir} holds a run with other settings:\n" + "\n".join(lines) + "\n"
-        "Give the settings the run was begun with to continue it, name=other to train elsewhere, or "
-        "fresh=true to delete the run's stages and results and start anew."
-    )
 
 
 def _remove_run(run_dir: Path) -> None:

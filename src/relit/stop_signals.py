@@ -55,13 +55,16 @@ class StopSignals:
     """Inside this context manager a signal ends the run, but not in the middle of a step.
 
     While a stage trains the signal is noted, and whoever writes checkpoints asks :meth:`agreed` after each
-    step. At any other time :class:`Stopped` is raised where the process is: all that is finished lies on the
-    disk. Only the first signal counts, for a cluster sends several: SLURM a SIGTERM to what it queues again.
+    step. Where there are several processes it is noted from when they meet until the last stage is recorded,
+    for the others would wait for one that ended alone. They agree before each stage, too, and end after its
+    first step at the latest. At any other time :class:`Stopped` is raised where the process is: all that is
+    finished lies on the disk. Only the first signal counts, for a cluster sends several: SLURM a SIGTERM to
+    what it queues again.
 
     Attributes:
         forward: called with the signal, to send it to processes that this one has started.
         received: number of the first signal; None before.
-        deferred: whether a stage trains.
+        deferred: whether signals are noted only.
     """
 
     def __init__(self) -> None:
@@ -96,6 +99,16 @@ class StopSignals:
             return self.received
         received = torch.tensor(self.received or 0, device=strategy.root_device)
         return int(strategy.reduce(received, reduce_op="max")) or None
+
+    def end_at_once(self) -> None:
+        """From here on a signal ends this process where it is.
+
+        Raises:
+            Stopped: one has come in since the processes last agreed.
+        """
+        self.deferred = False
+        if self.received is not None:
+            raise Stopped(self.received)
 
     def hand_on(self, number: int) -> None:
         """Let who minded the signal before this run do with it what they do; else have SLURM queue the job
@@ -141,12 +154,21 @@ class StopAfterStep(Callback):
     def __init__(self, signals: StopSignals) -> None:
         self.signals = signals
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals back, too: Lightning has just taken SIGTERM, and talks to the other processes from
-        within its handler, whatever they are at.
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the signals back as soon as Lightning has taken SIGTERM, before it reads data: it talks to the
+        other processes from within its handler, whatever they are at.
         """
+        register = trainer._signal_connector.register_signal_handlers
+
+        def register_and_take_back() -> None:
+            register()
+            self.signals.listen()
+
+        trainer._signal_connector.register_signal_handlers = register_and_take_back  # type: ignore[method-assign]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From the first step on there is something to lose."""
         self.signals.deferred = True
-        self.signals.listen()
 
 
 def requeue() -> None:

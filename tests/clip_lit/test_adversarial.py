@@ -38,8 +38,9 @@ from relit.clip_lit.network import ResidualPPM, enhance
 from relit.data.augmentation import Augmentation
 from relit.data.unpaired import UnpairedPhotos
 from relit.errors import ConfigurationError
+from relit.instantiation import build
 from relit.keyed import keyed_generator, keyed_seed
-from relit.stages import build, run_stages
+from relit.stages import run_stages
 from relit.weights import Weights, read_weights
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -23,7 +23,7 @@ from relit.data.sets import MemoryPairSet, MemoryPhotoSet, Pairs, Photos
 from relit.data.unpaired import UnpairedPhotos
 from relit.grids import GAP
 from relit.keyed import keyed_generator
-from relit.stages import RunContext
+from relit.run_context import RunContext
 from relit.weights import read_weights
 
 LEARNED = {"_target_": "relit.clip_lit.prompts.PromptPair", "_partial_": True, "context": 4}

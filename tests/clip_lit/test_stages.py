@@ -28,9 +28,11 @@ from relit.data.augmentation import Augmentation
 from relit.data.unpaired import UnpairedPhotos
 from relit.errors import ConfigurationError
 from relit.feature_bank import FeatureBank
+from relit.instantiation import bind, build
 from relit.keyed import keyed_generator, keyed_seed
-from relit.stages import StageContext, Weights, bind, build, run_stages
-from relit.weights import read_weights
+from relit.stage_context import StageContext
+from relit.stages import run_stages
+from relit.weights import Weights, read_weights
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 STEPS = {

@@ -17,8 +17,9 @@ from relit.clip_lit.prompts import PromptPair
 from relit.data.photo import read_photo, write_png
 from relit.data.unpaired import UnpairedPhotos
 from relit.errors import ConfigurationError
+from relit.instantiation import build
 from relit.metrics import round_to_8_bits
-from relit.stages import build, run_stages
+from relit.stages import run_stages
 from relit.weights import Weights, read_weights
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

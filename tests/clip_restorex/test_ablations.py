@@ -19,7 +19,8 @@ from relit.checks import check_configuration
 from relit.clip_restorex.denoisers import ComplexDenoiser, SpatialDenoiser
 from relit.clip_restorex.model import RestoreX
 from relit.clip_restorex.prior import ClipPriors, ImagePriors
-from relit.stages import build, run_stages
+from relit.instantiation import build
+from relit.stages import run_stages
 from relit.weights import Weights, read_weights
 
 ABLATIONS = sorted(path.stem for path in (ROOT / "conf" / "ablation").glob("restorex_*.yaml"))

@@ -19,7 +19,7 @@ from relit.clip_restorex.prior import ClipPriors
 from relit.clip_restorex.prior_restorer import PriorRestorer
 from relit.clip_restorex.restormer import Restormer
 from relit.keyed import keyed_generator
-from relit.stages import StageContext
+from relit.stage_context import StageContext
 
 POSITIONS = [3, 8, 11, 20]
 

@@ -25,8 +25,9 @@ from relit.clip_restorex.restormer_stages import RestoredPriors
 from relit.data.photo import read_photo
 from relit.data.photographs import photographs
 from relit.errors import ConfigurationError
+from relit.instantiation import build
 from relit.keyed import keyed_generator, keyed_seed
-from relit.stages import build, run_stages
+from relit.stages import run_stages
 from relit.weights import Weights, read_weights
 
 BLOCKS = (3, 6, 9, 12)

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from relit.data.datamodule import PhotoData
 from relit.errors import ConfigurationError
-from relit.stages import build
+from relit.instantiation import build
 from relit.targets import target_problems
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

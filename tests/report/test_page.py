@@ -26,8 +26,8 @@ from relit.protocols import RGB8
 from relit.report.embedded import embed
 from relit.report.finish import write_report
 from relit.report.page import write_page
+from relit.run_context import RunContext
 from relit.run_scores import Scored, write_scores
-from relit.stages import RunContext
 
 
 @pytest.fixture(scope="module")

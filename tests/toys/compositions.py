@@ -17,8 +17,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from relit.ablation_sweep import AblationTable
+from relit.instantiation import build
 from relit.plan import expand_plan
-from relit.stages import build
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,8 @@ from relit.clip_lit.prompts import PromptPair
 from relit.clip_loading import load_clip
 from relit.keyed import keyed_generator
 from relit.plan import expand_plan
-from relit.run_state import FinishedStage, RunState, binding_settings, write_state
+from relit.run_settings import binding_settings
+from relit.run_state import FinishedStage, RunState, write_state
 from relit.weights import Weights, write_weights
 
 NETWORK = {"_target_": "relit.clip_lit.network.UNet", "channels": [4, 4], "initial_map": 0.5}

@@ -11,9 +11,10 @@ from small_restorex import composed
 
 from relit.clip_loading import load_clip
 from relit.clip_restorex.correction import PARTS
+from relit.instantiation import build
 from relit.plan import expand_plan
-from relit.run_state import FinishedStage, RunState, binding_settings, write_state
-from relit.stages import build
+from relit.run_settings import binding_settings
+from relit.run_state import FinishedStage, RunState, write_state
 from relit.weights import Weights, write_weights
 
 

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from relit.keyed import keyed_generator
 from relit.metrics import PairMetrics
-from relit.stages import RunContext, StageContext, Weights
+from relit.run_context import RunContext
+from relit.stage_context import StageContext
+from relit.weights import Weights
 
 
 class ToneCurve(nn.Module):

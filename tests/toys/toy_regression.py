@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningDataModule, LightningModule
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -20,7 +21,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from relit.data.sampling import PositionSampler
 from relit.errors import ConfigurationError
 from relit.keyed import keyed_generator
-from relit.stages import RunContext, StageContext, Weights
+from relit.run_context import RunContext
+from relit.stage_context import StageContext
+from relit.weights import Weights
 
 WIDTH = 4
 
@@ -67,7 +70,7 @@ class ToyStage(LightningModule):
         lr: Adam's learning rate.
         interrupt: what befalls it, once (a marker file keeps it from happening twice): a signal's name, an
             exception's, ``NaN``, or ``dead worker``.
-        interrupt_at: step after which it does; None trains on.
+        interrupt_at: step after which it does, 0 while the module is built; None trains on.
 
     Whatever they are, the process kills itself after the step that TOY_DIES_AT in its environment names, and
     rests for TOY_PAUSE seconds after each.
@@ -89,6 +92,7 @@ class ToyStage(LightningModule):
         self.line = nn.Linear(WIDTH, 1)
         if "line" in context.weights:
             self.line.load_state_dict(context.weights["line"])
+        self._befall(0)
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         loss = (self.line(batch["x"])[:, 0] - batch["y"]).square().mean()
@@ -112,7 +116,10 @@ class ToyStage(LightningModule):
         if os.environ.get("TOY_DIES_AT") == str(self.global_step):
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(float(os.environ.get("TOY_PAUSE", 0)))
-        if self.interrupt == "NaN" or not self._struck(self.global_step):
+        self._befall(self.global_step)
+
+    def _befall(self, step: int) -> None:
+        if self.interrupt == "NaN" or not self._struck(step):
             return
         if self.interrupt.startswith("SIG"):
             os.kill(os.getpid(), getattr(signal, self.interrupt))
@@ -128,7 +135,8 @@ class ToyStage(LightningModule):
         """Whether it is this step's turn, the first time."""
         marker = self.context.run_dir / "interrupted"
         here = (self.context.index, step) == (self.interrupt_stage, self.interrupt_at)
-        if not here or self.global_rank != self.interrupt_rank or marker.exists():
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        if not here or rank != self.interrupt_rank or marker.exists():
             return False
         marker.touch()
         return True

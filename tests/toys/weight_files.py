@@ -11,8 +11,8 @@ from torch import nn
 from relit.clip_lit.network import initialise
 from relit.clip_loading import load_clip
 from relit.clip_restorex.model import RestoreX
+from relit.instantiation import build
 from relit.keyed import keyed_generator
-from relit.stages import build
 from relit.weights import write_weights
 
 ENHANCERS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,8 @@ from torch import Tensor
 from relit.data.photo import write_png
 from relit.grids import before_after
 from relit.metrics_file import write_metrics
-from relit.run_state import FinishedStage, RunState, binding_settings, write_state
+from relit.run_settings import binding_settings
+from relit.run_state import FinishedStage, RunState, write_state
 
 LOG = "epoch,reference_priors/loss,restored_priors/l1,restored_priors/loss,val/psnr,step\n" + "".join(
     [

@@ -28,7 +28,7 @@ from relit.weights import Weights, load_network_weights
 
 if TYPE_CHECKING:
     from relit.data.unpaired import UnpairedPhotos
-    from relit.stages import StageContext
+    from relit.stage_context import StageContext
 
 
 class Adversarial(EnhancerStage):

@@ -13,7 +13,7 @@ from relit.clip_lit.fast import enhance_fast
 from relit.clip_lit.network import IlluminationNetwork
 from relit.clip_lit.tiled import enhance_any_size
 from relit.errors import ConfigurationError
-from relit.stages import build
+from relit.instantiation import build
 from relit.weights import Weights, load_network_weights
 
 

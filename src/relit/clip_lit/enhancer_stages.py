@@ -25,9 +25,10 @@ from relit.clip_lit.prompts import FixedPrompts, PromptPair
 from relit.clip_lit.scores import Scores, bounded
 from relit.data.augmentation import Augmentation
 from relit.errors import ConfigurationError
+from relit.instantiation import build
 from relit.keyed import keyed_generator
 from relit.metrics import round_to_8_bits
-from relit.stages import StageContext, build
+from relit.stage_context import StageContext
 from relit.validation_pictures import ValidationPictures
 from relit.weights import Weights, load_network_weights
 

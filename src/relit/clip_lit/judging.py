@@ -15,16 +15,16 @@ from relit.clip_lit.enhancer_stages import text_features
 from relit.clip_lit.losses import negative_similarity
 from relit.clip_lit.network import enhance
 from relit.clip_lit.scores import bounded
+from relit.instantiation import build
 from relit.measurement import Figures, Measurement
 from relit.metrics import round_to_8_bits
 from relit.plan import expand_plan
 from relit.run_scores import compared
-from relit.stages import build
 from relit.weights import load_network_weights
 
 if TYPE_CHECKING:
     from relit.data.unpaired import UnpairedPhotos
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
     from relit.weights import Weights
 
 Pictures = dict[str, Tensor]

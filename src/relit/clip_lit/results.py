@@ -28,7 +28,7 @@ from relit.weights import WEIGHTS_FILE, write_weights
 
 if TYPE_CHECKING:
     from relit.data.unpaired import UnpairedPhotos
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from relit.run_scores import Scored, means, score_all
 from relit.weights import WEIGHTS_FILE, Weights, read_weights
 
 if TYPE_CHECKING:
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 log = logging.getLogger(__name__)
 

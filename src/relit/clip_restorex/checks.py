@@ -8,7 +8,7 @@ from typing import Any, get_args
 from relit.clip_restorex.prior import ClipPriors, Priors, Token
 from relit.clip_restorex.restormer import LEVELS
 from relit.errors import ConfigurationError
-from relit.stages import build
+from relit.instantiation import build
 
 
 def check_priors(priors: Priors | None, clip: Mapping[str, Any]) -> None:

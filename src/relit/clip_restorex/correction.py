@@ -18,7 +18,7 @@ from relit.clip_restorex.streaming import of_any_size
 from relit.errors import ConfigurationError
 from relit.frozen_tower import FrozenTower
 from relit.imagenet import load_imagenet_vit
-from relit.stages import build
+from relit.instantiation import build
 from relit.weights import Weights, load_network_weights
 
 PARTS = ("restormer", "priors", "diffusion")

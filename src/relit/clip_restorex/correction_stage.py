@@ -13,7 +13,7 @@ from relit.clip_restorex.checks import check_priors
 from relit.clip_restorex.model import RestoreX
 from relit.errors import ConfigurationError
 from relit.frozen_tower import FrozenTower
-from relit.stages import StageContext
+from relit.stage_context import StageContext
 from relit.weights import load_network_weights
 
 Optimizer = Callable[..., torch.optim.Optimizer]

@@ -15,7 +15,7 @@ from relit.clip_restorex.model import RestoreX, restored_priors
 from relit.errors import ConfigurationError
 from relit.frozen_tower import FrozenTower
 from relit.keyed import keyed_generator
-from relit.stages import StageContext
+from relit.stage_context import StageContext
 from relit.weights import Weights
 
 

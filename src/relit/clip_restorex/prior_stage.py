@@ -16,7 +16,7 @@ from relit.clip_restorex.correction_stage import (
 from relit.clip_restorex.losses import prior_loss
 from relit.clip_restorex.prior_restorer import PriorRestorer
 from relit.metrics import MeanOverImages
-from relit.stages import StageContext
+from relit.stage_context import StageContext
 from relit.weights import Weights
 
 

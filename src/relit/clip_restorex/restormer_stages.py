@@ -25,7 +25,7 @@ from relit.clip_restorex.prior_restorer import PriorRestorer
 from relit.clip_restorex.streaming import of_any_size
 from relit.errors import ConfigurationError
 from relit.metrics import PairMetrics, round_to_8_bits
-from relit.stages import StageContext
+from relit.stage_context import StageContext
 from relit.validation_pictures import PICTURES, ValidationPictures, spread
 from relit.weights import Weights
 

@@ -26,7 +26,7 @@ from relit.weights import WEIGHTS_FILE, load_network_weights, write_weights
 if TYPE_CHECKING:
     from relit.data.paired import PairedPhotos
     from relit.data.sets import Pairs
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 log = logging.getLogger(__name__)
 

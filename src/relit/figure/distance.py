@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from relit.frozen_tower import FrozenTower
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 EVS = (-1.5, -1.0, 0.0, 1.0, 1.5)
 """Exposures of MSEC, in EV."""

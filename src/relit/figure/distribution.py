@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 _COLOURS = {"backlit": "tab:orange", "well lit": "tab:blue"}
 

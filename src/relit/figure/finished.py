@@ -9,11 +9,13 @@ from typing import Any
 import torch
 
 from relit.clip import check_clip
+from relit.clip_roles import build_clips
 from relit.errors import ConfigurationError
+from relit.instantiation import build
 from relit.plan import PlannedStage, expand_plan
 from relit.report.run import read_config
+from relit.run_context import RunContext
 from relit.run_state import read_state
-from relit.stages import RunContext, build, build_clips
 from relit.weights import WEIGHTS_FILE, Weights, read_weights
 
 

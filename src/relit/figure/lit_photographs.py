@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from relit.data.unpaired import UnpairedPhotos
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 TRAINING_PHOTOGRAPHS = 200
 """Shown at most where there is nothing to test or validate on."""

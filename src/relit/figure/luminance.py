@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 LEVELS = (-4.0, -3.0, -2.0, -1.0, 0.0)
 """Exposure in EV: light of the scene halved four times, up to the well-lit photograph itself."""

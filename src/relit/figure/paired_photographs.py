@@ -15,7 +15,7 @@ from relit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from relit.data.paired import PairedPhotos
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 
 def photographs(context: RunContext) -> ToJudge:

@@ -14,7 +14,7 @@ from relit.errors import ConfigurationError
 from relit.metrics import round_to_8_bits
 
 if TYPE_CHECKING:
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 LEARNED = "learned"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from relit.figure.lit_photographs import photographs
 from relit.figure.side_by_side import side_by_side
-from relit.stages import RunContext
+from relit.run_context import RunContext
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

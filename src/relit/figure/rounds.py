@@ -20,7 +20,7 @@ from relit.weights import Weights
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 _PHOTOGRAPHS = 3
 _COLUMNS = 5

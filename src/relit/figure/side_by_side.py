@@ -13,7 +13,7 @@ from relit.figure.finished import open_finished
 from relit.figure.pictures import Cell, Row, picture_grid, reduced
 from relit.figure.rounds import psnr_caption
 from relit.method import load_method
-from relit.stages import RunContext
+from relit.run_context import RunContext
 from relit.weights import WEIGHTS_FILE
 
 if TYPE_CHECKING:

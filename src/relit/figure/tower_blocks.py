@@ -8,7 +8,7 @@ from relit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from relit.frozen_tower import FrozenTower
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 BLOCKS = (1, 3, 7, 11)
 """Counted from 1, as in the paper's Figures 6 and 7."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from relit.frozen_tower import FrozenTower
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 _EACH = 350
 """Photographs of either kind at most: 700 in all, as in the paper."""

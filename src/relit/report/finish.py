@@ -10,7 +10,7 @@ from relit.report.page import PAGE_FILE, write_page
 from relit.report.run import CONFIG_FILE
 
 if TYPE_CHECKING:
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 log = logging.getLogger(__name__)
 

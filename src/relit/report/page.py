@@ -15,7 +15,7 @@ from relit.report import curves, distributions
 from relit.report.run import Run, read_run
 from relit.report.samples import samples_of
 from relit.report.tables import cell, compared, figures_of, kinds_of, photographs_of, rounds_of
-from relit.run_state import binding_settings
+from relit.run_settings import binding_settings
 
 PAGE_FILE = "report.html"
 

@@ -24,7 +24,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from relit.errors import ConfigurationError
-from relit.run_state import ADDED
+from relit.run_settings import ADDED
 
 log = logging.getLogger(__name__)
 

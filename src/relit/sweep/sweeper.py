@@ -21,7 +21,7 @@ from relit.checks import check_sweep
 from relit.errors import ConfigurationError
 from relit.logged import VALIDATION
 from relit.plan import expand_plan
-from relit.run_state import binding_settings
+from relit.run_settings import binding_settings
 from relit.stage_checks import is_int
 from relit.sweep.trial import STORAGE, STUDY, TRIAL
 from relit.targets import near

@@ -29,7 +29,7 @@ from relit.tiny_clip.camera import Camera
 from relit.tiny_clip.scenes import scene_pool
 
 if TYPE_CHECKING:
-    from relit.stages import StageContext
+    from relit.stage_context import StageContext
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, true: Tensor, logit_scale: Tensor) -> Tensor:

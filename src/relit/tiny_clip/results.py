@@ -18,7 +18,7 @@ from relit.tiny_clip.architecture import IMAGE_SIZE, VISION
 from relit.tiny_clip.scenes import photo_crop
 
 if TYPE_CHECKING:
-    from relit.stages import RunContext
+    from relit.run_context import RunContext
 
 log = logging.getLogger(__name__)
 
