@@ -76,8 +76,8 @@ def run(repetitions: int = 9) -> list[Table]:
     seconds = interleaved(
         {
             "straightforward step": _straightforward_step(clip),
-            "bank step": _bank_step(clip, photos),
-            "encoding": _encoding(clip, photos),
+            "bank step": bank_step(clip, photos),
+            "encoding": encoding(clip, photos),
         },
         repetitions,
     )
@@ -98,7 +98,8 @@ def _straightforward_step(clip: FrozenClip) -> Callable[[], None]:
     return adam_step(module, lambda: module(images), LEARNING_RATE)
 
 
-def _bank_step(clip: FrozenClip, photos: Photos) -> Callable[[], None]:
+def bank_step(clip: FrozenClip, photos: Photos) -> Callable[[], None]:
+    """One step on features of the bank."""
     pair = prompt_pair(clip)
     bank = FeatureBank(clip, Augmentation(), 1, 0, CPU)
     bank.add("photos", photos)
@@ -107,7 +108,7 @@ def _bank_step(clip: FrozenClip, photos: Photos) -> Callable[[], None]:
     return adam_step(pair, lambda: bank_loss(pair, bank, next(steps) * BATCH_SIZE + positions), LEARNING_RATE)
 
 
-def _encoding(clip: FrozenClip, photos: Photos) -> Callable[[], None]:
+def encoding(clip: FrozenClip, photos: Photos) -> Callable[[], None]:
     """One refresh of a view of one batch of photographs."""
     bank = FeatureBank(clip, Augmentation(zoom=(0.5, 1.5)), 2, 0, CPU, refresh_every=1)
     bank.add("photos", photos)
