@@ -38,7 +38,7 @@ from relit.lost_process import losses_named
 from relit.plan import PlannedStage, expand_plan
 from relit.processes import end_together, fail_together, join_processes
 from relit.provenance import NoteData, begin_sitting
-from relit.pruning import Pruning, Trial
+from relit.pruning import GiveWay, Pruning, Trial
 from relit.run_lock import RunLock
 from relit.run_state import FinishedStage, RunState, open_run, write_state
 from relit.stage_trainer import stage_trainer
@@ -152,7 +152,7 @@ def run_stages(cfg: DictConfig, trial: Trial | None = None) -> dict[str, float]:
     Raises:
         ConfigurationError: the run directory holds a run with other settings or is in use, or an input is
             wrong.
-        TrialPruned: ``trial`` gave the run up.
+        TrialPruned: ``trial`` gave the run up, or another worker has taken it over.
         Stopped: a signal ended the run.
     """
     config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
@@ -338,7 +338,8 @@ class _Run:
         monitor = self.config.get("monitor")
         if self.trial is None or monitor is None:
             return []
-        return [Pruning(self.trial, monitor, self.state.offset)]
+        leave = GiveWay(self.trial, self.config["checkpoint_every"])
+        return [Pruning(self.trial, monitor, self.state.offset), leave]
 
     def _record(
         self, planned: PlannedStage, weights: Weights, steps: int, validated: dict[str, float]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -142,3 +145,32 @@ def test_mistakes_end_the_worker_with_status_2(tmp_path: Path) -> None:
         assert expected in found.said
         assert "Traceback" not in found.said
         assert found.said.count("configuration error") == 1
+
+
+def test_a_suspended_worker_leaves_its_run_to_the_one_that_took_it_over(tmp_path: Path) -> None:
+    """Nothing is validated. The taker waits with one trial until the lock is free."""
+    at_the_end = ("monitor=toy/distance", "validate_every=null", f"{RATE}=interval(0.01,0.1)")
+    liveness = ("hydra.sweeper.heartbeat=1", "hydra.sweeper.grace=3", "hydra.sweeper.runs=1")
+    suspended = worker(tmp_path, *at_the_end, *liveness, TOY_PAUSE="1")
+    seen = tmp_path / "runs" / "toy" / "0" / "seen-0.jsonl"
+    _until(seen.exists)
+    assert suspended.process.pid is not None
+    os.kill(suspended.process.pid, signal.SIGSTOP)
+    taker = worker(tmp_path, *at_the_end, *liveness)
+    _until(lambda: "run 0: waits" in taker.log.read_text())
+    os.kill(suspended.process.pid, signal.SIGCONT)
+    ended = [one.wait() for one in (suspended, taker)]
+    assert [one.status for one in ended] == [0, 0], ended
+    assert "run 0: left to the worker that has taken it over" in ended[0].said
+    study = optuna.load_study(study_name="toy", storage=f"sqlite:///{tmp_path}/runs/toy/study.db")
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+    assert steps(seen.parent) == list(range(12))
+    (row,) = table(tmp_path)
+    assert row["worker"].endswith(f":{taker.process.pid}")
+
+
+def _until(due: Callable[[], bool], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not due():
+        assert time.monotonic() < end
+        time.sleep(0.05)

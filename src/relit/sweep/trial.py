@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -34,21 +35,28 @@ class StudyTrial:
         A run that goes on from a checkpoint may report a step again; the first report stands. While the
         database does not answer nothing is given up.
         """
-        from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-        from sqlalchemy.exc import SQLAlchemyError
+        from optuna.exceptions import UpdateFinishedTrialError
 
-        try:
+        with _outages_survived(f"be told of step {step}"):
             trial = self._trial
-            if step not in self._reported:
-                trial.report(value, step)
-                self._reported.add(step)
-            return bool(trial.should_prune())
-        except UpdateFinishedTrialError:
-            # it gave no sign of life for so long that another worker has begun it again
-            return True
-        except (ConfigurationError, OSError, StorageInternalError, SQLAlchemyError) as error:
-            log.warning("The study could not be told of step %d: %s", step, error)
-            return False
+            try:
+                if step not in self._reported:
+                    trial.report(value, step)
+                    self._reported.add(step)
+                return bool(trial.should_prune())
+            except UpdateFinishedTrialError:
+                # another worker has taken it over; the next checkpoint is the place to leave
+                return False
+        return False
+
+    def taken_over(self) -> bool:
+        """Whether other workers have ended this trial: it gave no sign of life for too long."""
+        with _outages_survived("be asked whose the run is"):
+            return self._stored().state.is_finished()
+        return False
+
+    def _stored(self) -> Any:
+        return self._trial.storage.get_trial(int(os.environ[TRIAL]))
 
     @cached_property
     def _trial(self) -> Any:
@@ -66,8 +74,19 @@ class StudyTrial:
 
     @cached_property
     def _reported(self) -> set[int]:
-        stored = self._trial.storage.get_trial(int(os.environ[TRIAL]))
-        return set(stored.intermediate_values)
+        return set(self._stored().intermediate_values)
+
+
+@contextlib.contextmanager
+def _outages_survived(what: str) -> Iterator[None]:
+    """Inside, a database that does not answer for a while is no reason to lose a run of days."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (ConfigurationError, OSError, StorageInternalError, SQLAlchemyError) as error:
+        log.warning("The study could not %s: %s", what, error)
 
 
 def trial_of(sweeper: Mapping[str, Any]) -> StudyTrial | None:
