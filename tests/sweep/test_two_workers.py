@@ -156,9 +156,11 @@ def test_a_suspended_worker_leaves_its_run_to_the_one_that_took_it_over(tmp_path
     _until(seen.exists)
     assert suspended.process.pid is not None
     os.kill(suspended.process.pid, signal.SIGSTOP)
-    taker = worker(tmp_path, *at_the_end, *liveness)
-    _until(lambda: "run 0: waits" in taker.log.read_text())
-    os.kill(suspended.process.pid, signal.SIGCONT)
+    try:
+        taker = worker(tmp_path, *at_the_end, *liveness)
+        _until(lambda: taker.log.exists() and "run 0: waits" in taker.log.read_text())
+    finally:
+        os.kill(suspended.process.pid, signal.SIGCONT)
     ended = [one.wait() for one in (suspended, taker)]
     assert [one.status for one in ended] == [0, 0], ended
     assert "run 0: left to the worker that has taken it over" in ended[0].said

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import math
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,9 +22,13 @@ optuna = pytest.importorskip("optuna")
 from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402
 from hydra.core.utils import JobReturn, JobStatus  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
+from slurm_task import slurm_task  # noqa: E402
+from toy_regression import toy_config  # noqa: E402
 
 from relit.errors import ConfigurationError, TrainingFailed, TrialPruned, TrialTakenOver  # noqa: E402
 from relit.run_lock import LOCK_FILE, RunLock  # noqa: E402
+from relit.stages import run_stages  # noqa: E402
+from relit.stop_signals import Stopped  # noqa: E402
 from relit.sweep.search_space import read_space  # noqa: E402
 from relit.sweep.study import Standing, ask, last_trials, open_study, run_again, standing  # noqa: E402
 from relit.sweep.table import summary, write_table  # noqa: E402
@@ -197,6 +204,50 @@ def test_an_interrupted_run_goes_on_first_in_its_own_directory(tmp_path: Path, s
     assert seen[1] == seen[2]
     assert standing(again.study) == Standing(waiting=0, running=0, complete=4, pruned=0, failed=0)
     assert [row["run"] for row in table(tmp_path)] == ["0", "1", "3", "4"]
+
+
+def test_a_run_is_given_back_before_the_job_is_queued_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster may end the job at that moment. ``scontrol`` notes what the study holds then."""
+    look = f"""{sys.executable} -c 'import sqlite3
+with sqlite3.connect("{tmp_path}/study.db") as study:
+    print(*study.execute("SELECT state FROM trials ORDER BY number"))'"""
+    slurm_task(tmp_path, monkeypatch, f'(echo "$@"; {look}) >> {tmp_path}/scontrol.txt')
+
+    def ending(x: float, run: int) -> float:
+        module = {"interrupt": "SIGUSR1", "interrupt_at": 3, "interrupt_stage": 1}
+        changes = {f"stage__first__module__{key}": value for key, value in module.items()}
+        cfg = toy_config(tmp_path / str(run), rounds=0, logger=None, **changes)
+        return run_stages(cfg)["toy/distance"]
+
+    one = worker(tmp_path, ending, runs=1)
+    with pytest.raises(Stopped) as stopped:
+        one.work()
+    assert stopped.value.code == 128 + signal.SIGUSR1
+    assert (tmp_path / "scontrol.txt").read_text() == "requeue 7\n('FAIL',) ('WAITING',)\n"
+    # the job again
+    one.work()
+    assert standing(one.study) == Standing(waiting=0, running=0, complete=1, pruned=0, failed=0)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "0" / "seen-0.jsonl").read_text().splitlines()]
+    assert steps == list(range(12))
+
+
+def test_a_signal_between_two_runs_loses_none(tmp_path: Path) -> None:
+    def ending(x: float, run: int) -> float:
+        if run == 1 and len(one.study.trials) == 2:
+            # as while the launcher composes the run, or waits for a cluster's job
+            os.kill(os.getpid(), signal.SIGTERM)
+        return x
+
+    before = signal.getsignal(signal.SIGTERM)
+    one = worker(tmp_path, ending, runs=2)
+    with pytest.raises(Stopped):
+        one.work()
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert standing(one.study) == Standing(waiting=1, running=0, complete=1, pruned=0, failed=0)
+    one.work()
+    assert standing(one.study).complete == 2
 
 
 def test_a_worker_waits_for_a_directory_in_use_and_makes_no_further_trials(

@@ -24,6 +24,7 @@ from optuna.trial import TrialState
 from relit.errors import ConfigurationError, RunInUse, TrialPruned, TrialTakenOver
 from relit.failed_job import failure_reason
 from relit.run_lock import in_use
+from relit.stop_signals import Stopped, StopSignals
 from relit.sweep.liveness import recover, signs_of_life
 from relit.sweep.search_space import SearchSpace
 from relit.sweep.study import (
@@ -80,9 +81,21 @@ class Worker:
     def work(self) -> None:
         """Until no run is left to begin, to go on with or to wait for.
 
+        A signal that ends a run comes here before it goes to a cluster, for the handlers set here are those
+        that the run finds: once it is handed on, the job may end at any moment.
+
         Raises:
+            Stopped: by a signal, when the run has been given back and the signal handed on.
             SystemExit: with status 2, if a run found a mistake in its settings before any had worked.
         """
+        with StopSignals() as signals:
+            try:
+                self._until_done()
+            except Stopped as stopped:
+                signals.hand_on(stopped.number)
+                raise
+
+    def _until_done(self) -> None:
         waited = 0.0
         while True:
             recover(self.study, self.storage)
