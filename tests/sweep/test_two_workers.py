@@ -147,6 +147,20 @@ def test_mistakes_end_the_worker_with_status_2(tmp_path: Path) -> None:
         assert found.said.count("configuration error") == 1
 
 
+def test_a_bug_of_a_sampler_is_no_mistake_in_the_configuration(tmp_path: Path) -> None:
+    sampler = "hydra.sweeper.sampler"
+    broken = (
+        f"{sampler}._target_=toy_sampler.BrokenSampler",
+        f"~{sampler}.n_startup_trials",
+        f"~{sampler}.constant_liar",
+    )
+    found = worker(tmp_path, f"{RATE}=interval(0,1)", *broken).wait()
+    assert found.status == 1, found.said
+    assert "Traceback" in found.said
+    assert "ValueError: too many values to unpack" in found.said
+    assert "configuration error" not in found.said
+
+
 def test_a_suspended_worker_leaves_its_run_to_the_one_that_took_it_over(tmp_path: Path) -> None:
     """Nothing is validated. The taker waits with one trial until the lock is free."""
     at_the_end = ("monitor=toy/distance", "validate_every=null", f"{RATE}=interval(0.01,0.1)")
