@@ -82,7 +82,7 @@ def _train(cfg: DictConfig) -> float | None:
     from relit.sweep.trial import trial_of
 
     keep_large_allocations()
-    metrics = run_stages(cfg, trial_of(hydra_cfg.sweeper))
+    metrics = run_stages(cfg, trial_of(hydra_cfg, cfg.name))
     if hydra_cfg.mode != RunMode.MULTIRUN:
         return None
     return _monitored(metrics, cfg.monitor)

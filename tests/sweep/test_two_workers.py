@@ -122,11 +122,19 @@ def test_a_run_that_a_launcher_starts_elsewhere_reports_to_the_study(tmp_path: P
     cluster = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")
     paths = os.pathsep.join([str(ROOT / "src"), str(TOYS), os.environ.get("PYTHONPATH", "")])
     space = (f"{RATE}=interval(0.01,0.1)", "hydra.sweeper.runs=1")
-    found = worker(tmp_path, *space, *cluster, PYTHONPATH=paths).wait()
+    # an address that is to be kept, as one with a password is
+    url = f"sqlite:///{tmp_path}/hush/study.db"
+    kept = "hydra.sweeper.storage=${oc.env:RELIT_STORAGE}"
+    found = worker(
+        tmp_path, *space, *cluster, kept, "hydra.output_subdir=.hydra", PYTHONPATH=paths, RELIT_STORAGE=url
+    ).wait()
     assert found.status == 0, found.said
     assert [row["state"] for row in table(tmp_path)] == ["complete"]
     assert list((tmp_path / "runs" / ".submitit").rglob("*_submitted.pkl"))
-    study = optuna.load_study(study_name="toy", storage=f"sqlite:///{tmp_path}/runs/toy/study.db")
+    assert list((tmp_path / "runs").rglob("overrides.yaml"))
+    files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert [path for path in [*files, *tmp_path.glob("said-*")] if b"hush" in path.read_bytes()] == []
+    study = optuna.load_study(study_name="toy", storage=url)
     (trial,) = study.trials
     assert list(trial.intermediate_values) == [4, 8, 12]
     assert trial.intermediate_values[12] == trial.value
@@ -139,6 +147,7 @@ def test_mistakes_end_the_worker_with_status_2(tmp_path: Path) -> None:
         ((f"{RATE}=interval(0,1)", "trainer.devices=2"), "CUDA_VISIBLE_DEVICES=0"),
         ((f"{RATE}=interval(0,1)", "monitor=val/psnr"), "Measured: toy/distance, val/error"),
         ((f"{RATE}=interval(0,1)", "hydra.sweeper.storage=nonsense"), "storage=nonsense"),
+        ((f"{RATE}=interval(0,1)", "hydra.sweeper.storage=${oc.env:NOT_SET}"), "'NOT_SET' not found"),
     ):
         found = worker(tmp_path, *overrides).wait()
         assert found.status == 2, found.said

@@ -87,6 +87,14 @@ def shown(url: str) -> str:
         return f"{url.partition(':')[0]}:..."
 
 
+def has_password(url: str) -> bool:
+    """Whether whoever reads ``url`` can open the database with it."""
+    try:
+        return make_url(url).password is not None
+    except (SQLAlchemyError, ValueError):
+        return False
+
+
 def open_study(
     name: str,
     storage: str,

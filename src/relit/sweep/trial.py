@@ -7,14 +7,18 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+from hydra.conf import HydraConf
 
 from relit.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
-STORAGE, STUDY, TRIAL = "RELIT_TRIAL_STORAGE", "RELIT_TRIAL_STUDY", "RELIT_TRIAL_ID"
-"""Environment variables of a run, by which it finds its trial."""
+STUDY, TRIAL = "RELIT_TRIAL_STUDY", "RELIT_TRIAL_ID"
+"""Environment variables of a run, by which it finds its trial. They are set by overrides, which Hydra and its
+launchers keep in files: no place for the address of a database."""
 
 
 class StudyTrial:
@@ -23,11 +27,12 @@ class StudyTrial:
     Only what asks it opens the study: of many processes of a run, one does.
 
     Args:
+        storage: URL of the study's database.
         pruner: node of the study's pruner.
     """
 
-    def __init__(self, pruner: Mapping[str, Any]) -> None:
-        self.pruner = pruner
+    def __init__(self, storage: str, pruner: Mapping[str, Any]) -> None:
+        self.storage, self.pruner = storage, pruner
 
     def give_up(self, step: int, value: float) -> bool:
         """Report the monitored ``value`` at ``step`` of the run; whether other trials do so much better.
@@ -67,7 +72,7 @@ class StudyTrial:
 
         study = optuna.load_study(
             study_name=os.environ[STUDY],
-            storage=open_storage(os.environ[STORAGE]),
+            storage=open_storage(self.storage),
             pruner=instantiate(self.pruner, _convert_="all"),
         )
         return optuna.trial.Trial(study, int(os.environ[TRIAL]))
@@ -75,6 +80,30 @@ class StudyTrial:
     @cached_property
     def _reported(self) -> set[int]:
         return set(self._stored().intermediate_values)
+
+
+def trial_of(hydra: HydraConf, name: str) -> StudyTrial | None:
+    """The trial that this run is, if it is one of a study.
+
+    Args:
+        hydra: Hydra's own configuration.
+        name: the run's.
+    """
+    if STUDY not in os.environ or hydra.sweeper.get("pruner") is None:
+        return None
+    return StudyTrial(database(hydra, name), hydra.sweeper.pruner)
+
+
+def database(hydra: HydraConf, name: str) -> str:
+    """The URL of the study's database: a worker and its runs read it from the same place.
+
+    Args:
+        hydra: Hydra's own configuration.
+        name: of all runs of the study.
+    """
+    if hydra.sweeper.storage is not None:
+        return str(hydra.sweeper.storage)
+    return f"sqlite:///{Path(hydra.runtime.cwd, hydra.sweep.dir, name)}/study.db"
 
 
 @contextlib.contextmanager
@@ -87,14 +116,3 @@ def _outages_survived(what: str) -> Iterator[None]:
         yield
     except (ConfigurationError, OSError, StorageInternalError, SQLAlchemyError) as error:
         log.warning("The study could not %s: %s", what, error)
-
-
-def trial_of(sweeper: Mapping[str, Any]) -> StudyTrial | None:
-    """The trial that this run is, if it is one of a study.
-
-    Args:
-        sweeper: node of Hydra's sweeper.
-    """
-    if STUDY not in os.environ or sweeper.get("pruner") is None:
-        return None
-    return StudyTrial(sweeper["pruner"])
