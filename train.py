@@ -12,6 +12,7 @@ import errno
 import os
 import sys
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 try:
@@ -37,14 +38,12 @@ except ModuleNotFoundError as missing:
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_composed = False
+_READERS_OF_OVERRIDES = ("hydra._internal.config_loader_impl", "hydra.core.override_parser")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """Train one run; return the metric ``cfg.monitor`` names, for sweeps."""
-    global _composed
-    _composed = True
     try:
         return _train(cfg)
     # SystemExit, because Hydra puts a line of its own in front of other exceptions
@@ -83,7 +82,7 @@ def _train(cfg: DictConfig) -> float | None:
     from relit.sweep.trial import trial_of
 
     keep_large_allocations()
-    metrics = run_stages(cfg, trial_of(hydra_cfg.sweeper))
+    metrics = run_stages(cfg, trial_of(hydra_cfg, cfg.name))
     if hydra_cfg.mode != RunMode.MULTIRUN:
         return None
     return _monitored(metrics, cfg.monitor)
@@ -109,6 +108,19 @@ def _remove_if_empty(run_dir: Path) -> None:
     # Hydra makes the directory before anything is checked
     if run_dir.is_dir() and not any(run_dir.iterdir()):
         run_dir.rmdir()
+
+
+def _is_about_overrides(error: Exception) -> bool:
+    """Whether ``error`` is a mistake in what was asked for: not one of a run's, nor a bug of a sweeper."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    passed = {(frame.f_globals["__name__"], frame.f_code.co_name) for frame in frames}
+    # where Hydra hands on what a run has raised, in whichever process that was
+    if ("hydra.core.utils", "return_value") in passed:
+        return False
+    if isinstance(error, HydraException | OmegaConfBaseException | YAMLError):
+        return True
+    # Hydra has plain ValueErrors for a few mistakes
+    return any(module.startswith(_READERS_OF_OVERRIDES) for module, _ in passed)
 
 
 def _composition_message(error: Exception) -> str:
@@ -154,7 +166,7 @@ def run() -> int:
         _report(f"configuration error\n{error}")
         return 2
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        if _composed:
+        if not _is_about_overrides(error):
             raise
         _report(f"configuration error\n{_composition_message(error)}")
         return 2

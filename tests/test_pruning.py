@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,29 @@ from toy_regression import toy_config
 from watched_line import WatchedLine, fit
 
 from relit.best_snapshot import BestRule, BestSnapshot
-from relit.errors import TrialPruned
+from relit.errors import TrialPruned, TrialTakenOver
 from relit.last_validation import LastValidation
 from relit.pruning import Pruning
+from relit.run_lock import in_use
 from relit.run_state import read_state
 from relit.stages import run_stages
 
 
 class Judge:
-    """Takes in what is reported, and gives up at a step."""
+    """Takes in what is reported, and gives up at a step; says at a question that the run is another's."""
 
-    def __init__(self, at: int | None = None) -> None:
-        self.at = at
+    def __init__(self, at: int | None = None, taken_at: int | None = None) -> None:
+        self.at, self.taken_at = at, taken_at
         self.reports: dict[int, float] = {}
+        self.questions = 0
 
     def give_up(self, step: int, value: float) -> bool:
         self.reports[step] = value
         return step == self.at
+
+    def taken_over(self) -> bool:
+        self.questions += 1
+        return self.questions == self.taken_at
 
 
 def validated(run_dir: Path, **changes: Any) -> Any:
@@ -106,3 +113,20 @@ def test_a_run_that_is_given_up_stops_there_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(TrialPruned):
         run_stages(validated(tmp_path / "run"), Judge(at=16))
     assert [stage.name for stage in read_state(tmp_path / "run").finished] == ["first"]
+
+
+def test_a_run_that_was_taken_over_leaves_at_a_checkpoint_and_nothing_is_lost(tmp_path: Path) -> None:
+    """There are no validations. Checkpoints are written every five of twelve steps."""
+    cfg = toy_config(tmp_path / "run", rounds=0, logger=None, monitor="toy/distance")
+    # asked at steps 0, 5, 10
+    with pytest.raises(TrialTakenOver, match="goes on from step 10 of the stage"):
+        run_stages(cfg, Judge(taken_at=3))
+    assert not in_use(tmp_path / "run")
+    heir = Judge()
+    distance = run_stages(cfg, heir)
+    assert heir.questions == 1
+    seen = [json.loads(line)["step"] for line in (tmp_path / "run" / "seen-0.jsonl").read_text().splitlines()]
+    assert seen == list(range(12))
+    assert distance == run_stages(
+        toy_config(tmp_path / "whole", rounds=0, logger=None, monitor="toy/distance")
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from slurm_task import slurm_task
 from toy_regression import toy_config
 from watched_line import WatchedLine, WatchedPoints, fit
 
@@ -39,15 +39,8 @@ def _handlers_are_restored() -> Iterator[None]:
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The environment of a task that srun started; the file holds what ``scontrol`` was called with."""
     calls = tmp_path / "scontrol.txt"
-    program = tmp_path / "bin" / "scontrol"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\n[ $1 = show ] && cat {tmp_path}/job.txt || echo "$@" >> {calls}\n')
     (tmp_path / "job.txt").write_text(PREEMPTED.format(state="COMPLETING", time="None"))
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    task = {"JOB_ID": 7, "JOB_NAME": "relit", "NTASKS": 1, "NTASKS_PER_NODE": 1, "NNODES": 1}
-    for name, value in {**task, "PROCID": 0, "LOCALID": 0, "NODEID": 0, "NODELIST": "here"}.items():
-        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    slurm_task(tmp_path, monkeypatch, f'[ $1 = show ] && cat {tmp_path}/job.txt || echo "$@" >> {calls}')
     return calls
 
 

@@ -76,6 +76,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
         (["experiment=toy", "logger=csvv"], ["csvv", "wandb"]),
         (["experiment=toy", "seed=[1"], ["seed=[1"]),
         (["experiment=toy", "logger=null"], ["Config group override"]),
+        (["-m", "experiment=toy", "seed=range(0,1,0)"], ["must not be zero"]),
         # found by relit.checks; tests/test_checks.py has the others
         (
             ["experiment=toy", "+typo=1", "data._target_=toy_regresion.ToyPoints"],
@@ -98,17 +99,25 @@ def test_mistakes_give_one_message_and_status_2(
     assert [path.name for path in left] in ([], ["multirun.yaml"])
 
 
-def test_other_failures_keep_their_traceback_and_status_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("interrupt", "mode"),
+    [("RuntimeError", []), pytest.param("ValueError", ["-m"], marks=pytest.mark.slow)],
+)
+def test_other_failures_keep_their_traceback_and_status_1(
+    tmp_path: Path, interrupt: str, mode: list[str]
+) -> None:
     module = "stage.first.module"
     result = train(
+        *mode,
         "experiment=toy",
-        f"{module}.interrupt=RuntimeError",
+        f"{module}.interrupt={interrupt}",
         f"{module}.interrupt_at=3",
         cwd=tmp_path,
         check=1,
     )
     assert "Traceback" in result.said
-    assert "RuntimeError" in result.said
+    assert interrupt in result.said
+    assert "configuration error" not in result.said
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="file size limits are POSIX")

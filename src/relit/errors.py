@@ -32,4 +32,10 @@ class RankZeroFailed(TrainingFailed):
 
 
 class TrialPruned(Exception):  # noqa: N818 - it says what happened
-    """A sweep gave this run up because other trials had done better by the same step. It is no failure."""
+    """A sweep ends this run: it gave it up because other trials had done better by the same step. It is no
+    failure.
+    """
+
+
+class TrialTakenOver(TrialPruned):
+    """A sweep ends this run here: another worker has taken it over, and goes on from its checkpoint."""

@@ -1,12 +1,12 @@
-"""Give a run up that does worse than others of its sweep."""
+"""A run as one of a sweep's: it is given up if others do better, and left to the worker that took it over."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from relit.errors import TrialPruned
+from relit.errors import TrialPruned, TrialTakenOver
 
 
 class Trial(Protocol):
@@ -14,6 +14,10 @@ class Trial(Protocol):
 
     def give_up(self, step: int, value: float) -> bool:
         """Take in the monitored ``value`` at ``step`` of the run; whether to stop it."""
+        ...
+
+    def taken_over(self) -> bool:
+        """Whether the run has become another worker's."""
         ...
 
 
@@ -43,3 +47,35 @@ class Pruning(Callback):
         stop = trainer.is_global_zero and self.trial.give_up(step, value)
         if trainer.strategy.broadcast(stop):
             raise TrialPruned(f"{self.monitor} is {value:.6g} at step {step}")
+
+
+class GiveWay(Callback):
+    """Leave the run to the worker that has taken it over.
+
+    A worker counts as dead when it gives no sign of life, and may live: its machine was suspended, say. Its
+    trial then asks at every checkpoint, where nothing is lost by leaving; whether a stage has validations
+    does not matter. Rank 0 asks, and all ranks leave together.
+
+    Args:
+        trial: the run among others.
+        every: steps between two checkpoints.
+    """
+
+    def __init__(self, trial: Trial, every: int) -> None:
+        self.trial, self.every = trial, every
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Ask: by now the checkpoint of the last step is written.
+
+        Raises:
+            TrialTakenOver: the run is another worker's.
+        """
+        if trainer.global_step % self.every:
+            return
+        leave = trainer.is_global_zero and self.trial.taken_over()
+        if trainer.strategy.broadcast(leave):
+            raise TrialTakenOver(
+                f"another worker has taken it over and goes on from step {trainer.global_step} of the stage"
+            )

@@ -79,3 +79,14 @@ class RunLock:
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, holder.encode())
+
+
+def in_use(run_dir: Path) -> bool:
+    """Whether another process has the run in ``run_dir`` at this moment."""
+    lock = RunLock(run_dir)
+    try:
+        lock.acquire()
+    except RunInUse:
+        return True
+    lock.release()
+    return False

@@ -21,7 +21,7 @@ from relit.learning_rate import SCALINGS, scaled_rates
 from relit.plan import PlannedStage
 from relit.processes import from_rank_0
 from relit.provenance import NoteData
-from relit.pruning import Pruning
+from relit.pruning import GiveWay, Pruning
 from relit.run import Run
 from relit.run_state import FinishedStage, write_state
 from relit.stage_context import StageContext, StageModule
@@ -90,6 +90,8 @@ def _trainer(run: Run, planned: PlannedStage, last: LastValidation) -> Trainer:
     monitor = run.config.get("monitor")
     if run.trial is not None and monitor is not None:
         watchers.append(Pruning(run.trial, monitor, run.state.offset))
+    if run.trial is not None:
+        watchers.append(GiveWay(run.trial, run.config["checkpoint_every"]))
     folder = run.folder(planned)
     return stage_trainer(run.config, planned, folder, before, run.logger, run.signals, watchers)
 

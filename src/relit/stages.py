@@ -55,7 +55,7 @@ def run_stages(cfg: DictConfig, trial: Trial | None = None) -> dict[str, float]:
     Raises:
         ConfigurationError: the run directory holds a run with other settings or is in use, or an input is
             wrong.
-        TrialPruned: ``trial`` gave the run up.
+        TrialPruned: ``trial`` gave the run up, or another worker has taken it over.
         Stopped: a signal ended the run.
     """
     config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))

@@ -15,6 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution  # n
 from optuna.trial import TrialState  # noqa: E402
 
 from relit.errors import ConfigurationError  # noqa: E402
+from relit.sweep.liveness import recover, signs_of_life  # noqa: E402
 from relit.sweep.study import (  # noqa: E402
     Standing,
     agree_on,
@@ -22,11 +23,9 @@ from relit.sweep.study import (  # noqa: E402
     check_ranges,
     last_trials,
     open_study,
-    recover,
     run_again,
     run_of,
     shown,
-    signs_of_life,
     standing,
 )
 
@@ -45,20 +44,24 @@ def opened(folder: Path, direction: str = "maximize", reruns: int = 2) -> tuple[
     )
 
 
+def aged(storage: Any, trial: Any) -> None:
+    """As if an hour had passed since the trial's last sign of life."""
+    with storage.engine.begin() as connection:
+        connection.execute(
+            sqlalchemy.text(
+                "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour') WHERE trial_id = :id"
+            ),
+            {"id": trial._trial_id},
+        )
+
+
 def begun(study: Any, storage: Any, alive: bool = True) -> Any:
     """A trial at work; ``alive`` or with its last sign of life an hour ago."""
     trial = ask(study)
     with signs_of_life(storage, trial._trial_id):
         trial.suggest_float("lr", 0, 1)
     if not alive:
-        with storage.engine.begin() as connection:
-            connection.execute(
-                sqlalchemy.text(
-                    "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour') "
-                    "WHERE trial_id = :id"
-                ),
-                {"id": trial._trial_id},
-            )
+        aged(storage, trial)
     return trial
 
 
@@ -75,7 +78,7 @@ def test_the_run_of_a_dead_worker_is_taken_over_with_its_values(tmp_path: Path) 
     study, storage = opened(tmp_path)
     lives, dies = begun(study, storage), begun(study, storage, alive=False)
     dies.report(0.5, step=7)
-    recover(study)
+    recover(study, storage)
     assert standing(study) == Standing(waiting=1, running=1, complete=0, pruned=0, failed=0)
     other, _ = opened(tmp_path)
     taken = ask(other)
@@ -88,12 +91,35 @@ def test_the_run_of_a_dead_worker_is_taken_over_with_its_values(tmp_path: Path) 
     assert last_trials(study)[dies.number].value == 1.0
 
 
+def test_a_worker_that_died_before_its_first_sign_of_life_is_found_dead(tmp_path: Path) -> None:
+    study, storage = opened(tmp_path)
+    dies = ask(study)
+    recover(study, storage)
+    # it may be about to give its first one
+    assert standing(study) == Standing(waiting=0, running=1, complete=0, pruned=0, failed=0)
+    aged(storage, dies)
+    recover(study, storage)
+    assert standing(study) == Standing(waiting=1, running=0, complete=0, pruned=0, failed=0)
+    assert run_of(ask(study)) == dies.number
+
+
+def test_a_trial_that_gives_its_first_sign_of_life_late_lives(tmp_path: Path) -> None:
+    study, storage = opened(tmp_path)
+    lives = ask(study)
+    recover(study, storage)
+    aged(storage, lives)
+    with signs_of_life(storage, lives._trial_id):
+        pass
+    recover(study, storage)
+    assert standing(study) == Standing(waiting=0, running=1, complete=0, pruned=0, failed=0)
+
+
 def test_a_run_whose_workers_keep_dying_is_given_up(tmp_path: Path) -> None:
     study, storage = opened(tmp_path, reruns=2)
     for death in range(3):
         trial = begun(study, storage, alive=False)
         assert run_of(trial) == 0, death
-        recover(study)
+        recover(study, storage)
     assert standing(study) == Standing(waiting=0, running=0, complete=0, pruned=0, failed=1)
 
 
@@ -151,7 +177,7 @@ def test_nobody_is_bothered_with_optunas_experimental_warnings(tmp_path: Path) -
         warnings.simplefilter("error")
         study, storage = opened(tmp_path)
         begun(study, storage)
-        recover(study)
+        recover(study, storage)
 
 
 @pytest.mark.parametrize("url", ["postgresql:/me:secret@host/name", "mysql://me:secret@host:port/name"])

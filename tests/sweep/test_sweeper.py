@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +12,22 @@ optuna = pytest.importorskip("optuna")
 
 from compositions import composed, configurations  # noqa: E402
 from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402
+from hydra.core.utils import JobReturn, JobStatus  # noqa: E402
+from hydra.plugins.launcher import Launcher  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
 from omegaconf import DictConfig, OmegaConf  # noqa: E402
 from optuna.distributions import FloatDistribution  # noqa: E402
 
 from relit.errors import ConfigurationError  # noqa: E402
 from relit.sweep.search_space import as_text, read_space, suggest  # noqa: E402
-from relit.sweep.sweeper import SweepSettings, check_keys, check_monitor, common_settings  # noqa: E402
+from relit.sweep.sweeper import (  # noqa: E402
+    SweepSettings,
+    check_keys,
+    check_monitor,
+    common_settings,
+    sweep,
+)
+from relit.sweep.trial import database  # noqa: E402
 
 SHIPPED = [
     ("optuna_clip_lit", "clip_lit"),
@@ -144,3 +154,70 @@ def test_the_sweeper_takes_every_key_of_its_configuration() -> None:
     assert sweeper.params.keys() == node.params.keys()
     with pytest.raises(TypeError, match="typo"):
         SweepSettings(**instantiate(node, _target_=OptunaSweeper, typo=1).settings)
+
+
+class Recorder(Launcher):
+    """Keeps what it is to launch, and has all runs end with a figure."""
+
+    def __init__(self) -> None:
+        self.launched: list[list[str]] = []
+
+    def setup(self, **context: Any) -> None:
+        pass
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        self.launched += [list(overrides) for overrides in job_overrides]
+        return [JobReturn(status=JobStatus.COMPLETED, _return_value=1.0)]
+
+
+def swept(tmp_path: Path, storage: str) -> tuple[DictConfig, list[list[str]]]:
+    """The configuration of a study of one run with its database at ``storage``, and what was launched."""
+    given = ["experiment=quickstart", "sweep=optuna", "monitor=psnr", f"runs={tmp_path}"]
+    cfg = composed(*given, f"hydra.sweeper.storage={storage}", "hydra.sweeper.runs=1")
+    launcher = Recorder()
+    sweep(cfg, settings_of(cfg), ["seed=range(0,9)"], None, launcher)  # type: ignore[arg-type]
+    return cfg, launcher.launched
+
+
+def test_the_address_of_the_database_does_not_travel_with_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As that of PostgreSQL, which may have a password; here a folder has the name that is to be kept."""
+    url = f"sqlite:///{tmp_path}/hush/study.db"
+    monkeypatch.setenv("RELIT_STORAGE", url)
+    cfg, launched = swept(tmp_path, "${oc.env:RELIT_STORAGE}")
+    assert len(launched) == 1
+    assert "hush" not in str(launched)
+    # what submitit pickles, and Hydra writes where it is told to
+    assert "hush" not in OmegaConf.to_yaml(cfg)
+    said = capsys.readouterr()
+    assert "hush" not in said.out + said.err
+    # and yet both open the same database
+    assert database(cfg.hydra, cfg.name) == url
+    assert len(optuna.load_study(study_name=cfg.name, storage=url).trials) == 1
+
+
+def test_worker_and_run_agree_on_the_database_that_is_nowhere_named(tmp_path: Path) -> None:
+    cfg, _ = swept(tmp_path, "null")
+    url = f"sqlite:///{tmp_path}/quickstart/study.db"
+    assert database(cfg.hydra, cfg.name) == url
+    assert len(optuna.load_study(study_name="quickstart", storage=url).trials) == 1
+
+
+def test_a_password_that_is_written_out_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # no such driver: it is not opened
+    url = "mysql+nodriver://me:secret@host/db"
+    monkeypatch.setenv("RELIT_STORAGE", url)
+
+    def warned(storage: str) -> str:
+        caplog.clear()
+        with pytest.raises(ConfigurationError) as refused:
+            swept(Path("nowhere"), storage)
+        return caplog.text + str(refused.value)
+
+    assert "RELIT_STORAGE" in (said := warned(url))
+    assert "secret" not in said
+    assert "RELIT_STORAGE" not in warned("${oc.env:RELIT_STORAGE}")
+    assert "RELIT_STORAGE" not in warned("mysql+nodriver://me@host/db")

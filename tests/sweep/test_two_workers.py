@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -119,11 +122,19 @@ def test_a_run_that_a_launcher_starts_elsewhere_reports_to_the_study(tmp_path: P
     cluster = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")
     paths = os.pathsep.join([str(ROOT / "src"), str(TOYS), os.environ.get("PYTHONPATH", "")])
     space = (f"{RATE}=interval(0.01,0.1)", "hydra.sweeper.runs=1")
-    found = worker(tmp_path, *space, *cluster, PYTHONPATH=paths).wait()
+    # an address that is to be kept, as one with a password is
+    url = f"sqlite:///{tmp_path}/hush/study.db"
+    kept = "hydra.sweeper.storage=${oc.env:RELIT_STORAGE}"
+    found = worker(
+        tmp_path, *space, *cluster, kept, "hydra.output_subdir=.hydra", PYTHONPATH=paths, RELIT_STORAGE=url
+    ).wait()
     assert found.status == 0, found.said
     assert [row["state"] for row in table(tmp_path)] == ["complete"]
     assert list((tmp_path / "runs" / ".submitit").rglob("*_submitted.pkl"))
-    study = optuna.load_study(study_name="toy", storage=f"sqlite:///{tmp_path}/runs/toy/study.db")
+    assert list((tmp_path / "runs").rglob("overrides.yaml"))
+    files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert [path for path in [*files, *tmp_path.glob("said-*")] if b"hush" in path.read_bytes()] == []
+    study = optuna.load_study(study_name="toy", storage=url)
     (trial,) = study.trials
     assert list(trial.intermediate_values) == [4, 8, 12]
     assert trial.intermediate_values[12] == trial.value
@@ -136,9 +147,55 @@ def test_mistakes_end_the_worker_with_status_2(tmp_path: Path) -> None:
         ((f"{RATE}=interval(0,1)", "trainer.devices=2"), "CUDA_VISIBLE_DEVICES=0"),
         ((f"{RATE}=interval(0,1)", "monitor=val/psnr"), "Measured: toy/distance, val/error"),
         ((f"{RATE}=interval(0,1)", "hydra.sweeper.storage=nonsense"), "storage=nonsense"),
+        ((f"{RATE}=interval(0,1)", "hydra.sweeper.storage=${oc.env:NOT_SET}"), "'NOT_SET' not found"),
     ):
         found = worker(tmp_path, *overrides).wait()
         assert found.status == 2, found.said
         assert expected in found.said
         assert "Traceback" not in found.said
         assert found.said.count("configuration error") == 1
+
+
+def test_a_bug_of_a_sampler_is_no_mistake_in_the_configuration(tmp_path: Path) -> None:
+    sampler = "hydra.sweeper.sampler"
+    broken = (
+        f"{sampler}._target_=toy_sampler.BrokenSampler",
+        f"~{sampler}.n_startup_trials",
+        f"~{sampler}.constant_liar",
+    )
+    found = worker(tmp_path, f"{RATE}=interval(0,1)", *broken).wait()
+    assert found.status == 1, found.said
+    assert "Traceback" in found.said
+    assert "ValueError: too many values to unpack" in found.said
+    assert "configuration error" not in found.said
+
+
+def test_a_suspended_worker_leaves_its_run_to_the_one_that_took_it_over(tmp_path: Path) -> None:
+    """Nothing is validated. The taker waits with one trial until the lock is free."""
+    at_the_end = ("monitor=toy/distance", "validate_every=null", f"{RATE}=interval(0.01,0.1)")
+    liveness = ("hydra.sweeper.heartbeat=1", "hydra.sweeper.grace=3", "hydra.sweeper.runs=1")
+    suspended = worker(tmp_path, *at_the_end, *liveness, TOY_PAUSE="1")
+    seen = tmp_path / "runs" / "toy" / "0" / "seen-0.jsonl"
+    _until(seen.exists)
+    assert suspended.process.pid is not None
+    os.kill(suspended.process.pid, signal.SIGSTOP)
+    try:
+        taker = worker(tmp_path, *at_the_end, *liveness)
+        _until(lambda: taker.log.exists() and "run 0: waits" in taker.log.read_text())
+    finally:
+        os.kill(suspended.process.pid, signal.SIGCONT)
+    ended = [one.wait() for one in (suspended, taker)]
+    assert [one.status for one in ended] == [0, 0], ended
+    assert "run 0: left to the worker that has taken it over" in ended[0].said
+    study = optuna.load_study(study_name="toy", storage=f"sqlite:///{tmp_path}/runs/toy/study.db")
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+    assert steps(seen.parent) == list(range(12))
+    (row,) = table(tmp_path)
+    assert row["worker"].endswith(f":{taker.process.pid}")
+
+
+def _until(due: Callable[[], bool], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not due():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import json
 import math
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +22,13 @@ optuna = pytest.importorskip("optuna")
 from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402
 from hydra.core.utils import JobReturn, JobStatus  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
+from slurm_task import slurm_task  # noqa: E402
+from toy_regression import toy_config  # noqa: E402
 
-from relit.errors import ConfigurationError, RunInUse, TrainingFailed, TrialPruned  # noqa: E402
+from relit.errors import ConfigurationError, TrainingFailed, TrialPruned, TrialTakenOver  # noqa: E402
+from relit.run_lock import LOCK_FILE, RunLock  # noqa: E402
+from relit.stages import run_stages  # noqa: E402
+from relit.stop_signals import Stopped  # noqa: E402
 from relit.sweep.search_space import read_space  # noqa: E402
 from relit.sweep.study import Standing, ask, last_trials, open_study, run_again, standing  # noqa: E402
 from relit.sweep.table import summary, write_table  # noqa: E402
@@ -68,6 +80,22 @@ def worker(
         write_table(study, folder)
 
     return Worker(study, storage, space, launch, folder, runs, patience=0, on_change=note)
+
+
+@contextlib.contextmanager
+def holder_of(run_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the run in ``run_dir``."""
+    run_dir.mkdir(parents=True)
+    script = (
+        "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); "
+        "print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, str(run_dir / LOCK_FILE)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.terminate()
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -178,19 +206,89 @@ def test_an_interrupted_run_goes_on_first_in_its_own_directory(tmp_path: Path, s
     assert [row["run"] for row in table(tmp_path)] == ["0", "1", "3", "4"]
 
 
-def test_a_run_whose_directory_is_still_in_use_is_tried_later_and_is_no_failure(tmp_path: Path) -> None:
-    asked: list[int] = []
+def test_a_run_is_given_back_before_the_job_is_queued_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster may end the job at that moment. ``scontrol`` notes what the study holds then."""
+    look = f"""{sys.executable} -c 'import sqlite3
+with sqlite3.connect("{tmp_path}/study.db") as study:
+    print(*study.execute("SELECT state FROM trials ORDER BY number"))'"""
+    slurm_task(tmp_path, monkeypatch, f'(echo "$@"; {look}) >> {tmp_path}/scontrol.txt')
 
     def ending(x: float, run: int) -> float:
-        asked.append(run)
-        if asked.count(0) < 3:
-            raise RunInUse("runs/a/0 is in use by process 7 on elsewhere")
+        module = {"interrupt": "SIGUSR1", "interrupt_at": 3, "interrupt_stage": 1}
+        changes = {f"stage__first__module__{key}": value for key, value in module.items()}
+        cfg = toy_config(tmp_path / str(run), rounds=0, logger=None, **changes)
+        return run_stages(cfg)["toy/distance"]
+
+    one = worker(tmp_path, ending, runs=1)
+    with pytest.raises(Stopped) as stopped:
+        one.work()
+    assert stopped.value.code == 128 + signal.SIGUSR1
+    assert (tmp_path / "scontrol.txt").read_text() == "requeue 7\n('FAIL',) ('WAITING',)\n"
+    # the job again
+    one.work()
+    assert standing(one.study) == Standing(waiting=0, running=0, complete=1, pruned=0, failed=0)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "0" / "seen-0.jsonl").read_text().splitlines()]
+    assert steps == list(range(12))
+
+
+def test_a_signal_between_two_runs_loses_none(tmp_path: Path) -> None:
+    def ending(x: float, run: int) -> float:
+        if run == 1 and len(one.study.trials) == 2:
+            # as while the launcher composes the run, or waits for a cluster's job
+            os.kill(os.getpid(), signal.SIGTERM)
         return x
 
+    before = signal.getsignal(signal.SIGTERM)
     one = worker(tmp_path, ending, runs=2)
+    with pytest.raises(Stopped):
+        one.work()
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert standing(one.study) == Standing(waiting=1, running=0, complete=1, pruned=0, failed=0)
     one.work()
-    assert asked[:3] == [0, 0, 0]
+    assert standing(one.study).complete == 2
+
+
+def test_a_worker_waits_for_a_directory_in_use_and_makes_no_further_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relit.sweep.worker.LOOK_SECONDS", 0.01)
+    asked: list[int] = []
+    with holder_of(tmp_path / "0") as holder:
+
+        def ending(x: float, run: int) -> float:
+            asked.append(run)
+            if asked == [0]:
+                # it goes in a while, after this worker has looked a few times
+                threading.Timer(0.2, holder.terminate).start()
+            lock = RunLock(tmp_path / str(run))
+            lock.acquire()
+            lock.release()
+            return x
+
+        one = worker(tmp_path, ending, runs=2)
+        one.work()
+    assert asked == [0, 0, 1]
+    assert len(one.study.trials) == 2
     assert standing(one.study) == Standing(waiting=0, running=0, complete=2, pruned=0, failed=0)
+
+
+def test_a_worker_that_waits_leaves_a_run_that_is_taken_over_in_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relit.sweep.worker.LOOK_SECONDS", 0.01)
+
+    def ending(x: float, run: int) -> float:
+        if run == 0:
+            one.study.tell(0, state=TrialState.FAIL)
+            RunLock(tmp_path / "0").acquire()
+        return x
+
+    with holder_of(tmp_path / "0"):
+        one = worker(tmp_path, ending, runs=2)
+        one.work()
+    assert standing(one.study) == Standing(waiting=0, running=0, complete=1, pruned=0, failed=1)
 
 
 def test_a_worker_that_dies_while_it_gives_a_run_back_leaves_it_once(tmp_path: Path) -> None:
@@ -214,15 +312,43 @@ def test_the_last_run_that_two_workers_ask_for_is_run_once(tmp_path: Path) -> No
     assert standing(one.study) == Standing(waiting=0, running=0, complete=1, pruned=0, failed=0)
 
 
-def test_a_run_that_another_worker_took_over_is_not_told_twice(tmp_path: Path) -> None:
+def taken(study: Any, number: int) -> None:
+    """What another worker does when no sign of life of the trial gets through."""
+    study.tell(number, state=TrialState.FAIL)
+    run_again(study, study.trials[number], deaths=1)
+
+
+@pytest.mark.parametrize("end", [0.5, RuntimeError("no memory left"), TrialTakenOver("at step 5")])
+def test_however_a_run_ends_that_was_taken_over_its_heir_counts(tmp_path: Path, end: Any) -> None:
+    seen: list[int] = []
+
     def ending(x: float, run: int) -> float:
-        # signs of life did not get through, say, and another worker ended it
-        one.study.tell(0, state=TrialState.FAIL)
-        return x
+        seen.append(run)
+        if len(seen) == 1:
+            taken(one.study, 0)
+            if isinstance(end, Exception):
+                raise end
+            return float(end)
+        return 0.25
 
     one = worker(tmp_path, ending, runs=1)
     one.work()
-    assert standing(one.study).failed == 1
+    assert seen == [0, 0]
+    assert [trial.state.name for trial in one.study.trials] == ["FAIL", "COMPLETE"]
+    assert [(row["run"], row["state"], row["value"]) for row in table(tmp_path)] == [
+        ("0", "complete", "0.25")
+    ]
+
+
+def test_an_interrupted_run_that_was_taken_over_is_not_put_back_twice(tmp_path: Path) -> None:
+    def ending(x: float, run: int) -> float:
+        taken(one.study, 0)
+        raise KeyboardInterrupt
+
+    one = worker(tmp_path, ending)
+    with pytest.raises(KeyboardInterrupt):
+        one.work()
+    assert [trial.state.name for trial in one.study.trials] == ["FAIL", "WAITING"]
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import math
 import multiprocessing
@@ -129,7 +130,7 @@ class ToyStage(LightningModule):
             worker.kill()
             worker.join()
         else:
-            raise {"KeyboardInterrupt": KeyboardInterrupt, "RuntimeError": RuntimeError}[self.interrupt]
+            raise getattr(builtins, self.interrupt)
 
     def _struck(self, step: int) -> bool:
         """Whether it is this step's turn, the first time."""

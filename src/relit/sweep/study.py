@@ -7,8 +7,6 @@ directory, and so its checkpoints.
 from __future__ import annotations
 
 import contextlib
-import logging
-import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,16 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from relit.errors import ConfigurationError
 from relit.run_settings import ADDED
-
-log = logging.getLogger(__name__)
 
 RUN = "run"
 """User attribute: number of the trial that the run began with."""
@@ -89,6 +85,14 @@ def shown(url: str) -> str:
         return make_url(url).render_as_string(hide_password=True)
     except (SQLAlchemyError, ValueError):
         return f"{url.partition(':')[0]}:..."
+
+
+def has_password(url: str) -> bool:
+    """Whether whoever reads ``url`` can open the database with it."""
+    try:
+        return make_url(url).password is not None
+    except (SQLAlchemyError, ValueError):
+        return False
 
 
 def open_study(
@@ -213,12 +217,6 @@ def run_again(study: optuna.Study, trial: FrozenTrial, deaths: int = 0) -> None:
     )
 
 
-def recover(study: optuna.Study) -> None:
-    """Put the runs of dead workers back into the queue."""
-    with without_experimental_warnings():
-        fail_stale_trials(study)
-
-
 @dataclass(frozen=True)
 class Standing:
     """How far a study is, in runs: each counts by the last of its trials."""
@@ -252,31 +250,6 @@ def standing(study: optuna.Study) -> Standing:
         TrialState.FAIL,
     )
     return Standing(*(states.count(state) for state in order))
-
-
-@contextlib.contextmanager
-def signs_of_life(storage: RDBStorage, trial_id: int) -> Iterator[None]:
-    """Inside, other workers see that the trial is at work."""
-    every, end = storage.get_heartbeat_interval(), threading.Event()
-    assert every is not None
-
-    def beat() -> None:
-        while True:
-            try:
-                storage.record_heartbeat(trial_id)
-            except (SQLAlchemyError, StorageInternalError, UpdateFinishedTrialError) as error:
-                # a database that does not answer for a while is no reason to lose a run of days
-                log.warning("No sign of life could be left in the study: %s", error)
-            if end.wait(every):
-                return
-
-    thread = threading.Thread(target=beat, name="signs of life", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
 
 
 @contextlib.contextmanager

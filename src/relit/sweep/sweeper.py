@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -23,8 +23,17 @@ from relit.logged import VALIDATION
 from relit.plan import expand_plan
 from relit.run_settings import binding_settings
 from relit.stage_checks import is_int
-from relit.sweep.trial import STORAGE, STUDY, TRIAL
+from relit.sweep.trial import STUDY, TRIAL, database
 from relit.targets import near
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import RDBStorage
+
+    from relit.sweep.search_space import SearchSpace
+    from relit.sweep.worker import Worker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,29 +87,47 @@ def sweep(
         ConfigurationError: a mistake that would fail every run.
         SystemExit: with status 1, if no run of the study has worked.
     """
-    try:
-        import optuna
-    except ModuleNotFoundError as error:
-        raise ConfigurationError('sweep: Optuna is not installed. Use pip install "relit[sweep]".') from error
+    _require_optuna()
     from relit.sweep.search_space import read_space
-    from relit.sweep.study import agree_on, check_ranges, open_study, standing, without_experimental_warnings
+    from relit.sweep.study import standing
     from relit.sweep.table import summary, write_table
-    from relit.sweep.worker import Worker
 
     check_sweep(config.trainer.devices, config.trainer.num_nodes, config.hydra.launcher)
     space = read_space(OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)))
     check_keys(config, space.searched)
     monitor = check_monitor(config)
+    study, storage = _agreed_study(config, settings, space)
+    # the launcher would repeat all overrides before each run
+    logging.getLogger("hydra").setLevel(logging.WARNING)
     folder = Path(config.hydra.sweep.dir, config.name)
-    name = settings.study or str(config.name)
-    url = settings.storage or f"sqlite:///{folder.absolute()}/study.db"
+    _worker(study, storage, space, launcher, settings, folder).work()
+    print(f"\n{summary(study, folder, monitor)}\nruns: {write_table(study, folder)}")
+    found = standing(study)
+    if not (found.complete or found.pruned or found.running):
+        raise SystemExit(1)
+
+
+def _require_optuna() -> None:
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise ConfigurationError('sweep: Optuna is not installed. Use pip install "relit[sweep]".') from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _agreed_study(
+    config: DictConfig, settings: SweepSettings, space: SearchSpace
+) -> tuple[Study, RDBStorage]:
+    """The study as this worker sees it, and the opened storage; it and other workers want the same."""
+    from relit.sweep.study import agree_on, check_ranges, open_study, without_experimental_warnings
+
     with without_experimental_warnings():
         sampler = instantiate(settings.sampler, _convert_="all")
         pruner = instantiate(settings.pruner, _convert_="all")
+    _warn_of_password(config.hydra.sweeper)
     study, storage = open_study(
-        name,
-        url,
+        settings.study or str(config.name),
+        database(config.hydra, config.name),
         settings.direction,
         sampler,
         pruner,
@@ -110,14 +137,39 @@ def sweep(
     )
     agree_on(study, common_settings(config, space.searched))
     check_ranges(study, space.searched)
-    # the launcher would repeat all overrides before each run
-    logging.getLogger("hydra").setLevel(logging.WARNING)
+    return study, storage
 
+
+def _warn_of_password(sweeper: DictConfig) -> None:
+    from relit.sweep.study import has_password
+
+    written = sweeper.storage is not None and not OmegaConf.is_interpolation(sweeper, "storage")
+    if written and has_password(sweeper.storage):
+        log.warning(
+            "hydra.sweeper.storage has a password in it: it can be read in lists of processes, and in files "
+            "that launchers and W&B keep. Put the address into the environment and give "
+            "'hydra.sweeper.storage=${oc.env:RELIT_STORAGE}', or leave the password to ~/.pgpass."
+        )
+
+
+def _worker(
+    study: Study,
+    storage: RDBStorage,
+    space: SearchSpace,
+    launcher: Launcher,
+    settings: SweepSettings,
+    folder: Path,
+) -> Worker:
+    """One whose runs ``launcher`` carries out, with the environment by which each finds its trial."""
+    from relit.sweep.table import write_table
+    from relit.sweep.worker import Worker
+
+    name = study.study_name
     # W&B shows the runs of a study as one group
     tracking = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", name), "WANDB_JOB_TYPE": "trial"}
 
     def launch(overrides: list[str], run: int, trial_id: int) -> JobReturn:
-        told = _environment({**tracking, STORAGE: url, STUDY: name, TRIAL: str(trial_id)})
+        told = _environment({**tracking, STUDY: name, TRIAL: str(trial_id)})
         (job,) = launcher.launch([[*overrides, *told]], initial_job_idx=run)
         return job
 
@@ -126,11 +178,7 @@ def sweep(
 
     # a sign of life may be up to one interval old when its worker dies
     patience = settings.grace + 2 * settings.heartbeat
-    Worker(study, storage, space, launch, folder, settings.runs, patience, note).work()
-    print(f"\n{summary(study, folder, monitor)}\nruns: {write_table(study, folder)}")
-    found = standing(study)
-    if not (found.complete or found.pruned or found.running):
-        raise SystemExit(1)
+    return Worker(study, storage, space, launch, folder, settings.runs, patience, note)
 
 
 def check_keys(config: DictConfig, searched: Iterable[str]) -> None:

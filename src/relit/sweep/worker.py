@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import math
@@ -16,11 +17,15 @@ from typing import Any
 import optuna
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from relit.errors import ConfigurationError, RunInUse, TrialPruned
+from relit.errors import ConfigurationError, RunInUse, TrialPruned, TrialTakenOver
 from relit.failed_job import failure_reason
+from relit.run_lock import in_use
+from relit.stop_signals import Stopped, StopSignals
+from relit.sweep.liveness import recover, signs_of_life
 from relit.sweep.search_space import SearchSpace
 from relit.sweep.study import (
     REASON,
@@ -29,17 +34,15 @@ from relit.sweep.study import (
     WORKER,
     ask,
     last_trials,
-    recover,
     run_again,
     run_of,
-    signs_of_life,
     standing,
 )
 
 log = logging.getLogger(__name__)
 
-IN_USE_SECONDS = 30.0
-"""How long a worker waits before it asks for a run again whose directory is in use."""
+LOOK_SECONDS = 10.0
+"""How often a worker looks whether the directory of its run is free."""
 
 Launch = Callable[[list[str], int, int], JobReturn]
 """Called with a run's overrides, its number and the storage's id of its trial; returns when it has ended."""
@@ -78,12 +81,24 @@ class Worker:
     def work(self) -> None:
         """Until no run is left to begin, to go on with or to wait for.
 
+        A signal that ends a run comes here before it goes to a cluster, for the handlers set here are those
+        that the run finds: once it is handed on, the job may end at any moment.
+
         Raises:
+            Stopped: by a signal, when the run has been given back and the signal handed on.
             SystemExit: with status 2, if a run found a mistake in its settings before any had worked.
         """
+        with StopSignals() as signals:
+            try:
+                self._until_done()
+            except Stopped as stopped:
+                signals.hand_on(stopped.number)
+                raise
+
+    def _until_done(self) -> None:
         waited = 0.0
         while True:
-            recover(self.study)
+            recover(self.study, self.storage)
             found = standing(self.study)
             if found.waiting or (found.begun < self.runs and not self.exhausted):
                 self.take_one()
@@ -99,54 +114,84 @@ class Worker:
         """The next trial, from asking for it to telling how it ended."""
         trial = ask(self.study)
         with signs_of_life(self.storage, trial._trial_id):
-            if self._is_surplus(trial):
-                trial.set_user_attr(SURPLUS, True)
-                self._tell(trial, TrialState.FAIL)
-                return
-            self._carry_out(trial)
+            try:
+                self._carry_out(trial)
+            except (KeyboardInterrupt, SystemExit):
+                self._give_back(trial, "interrupted")
+                raise
+            except (UpdateFinishedTrialError, TrialTakenOver):
+                # it gave no sign of life for too long: its machine was suspended, say
+                print(f"run {run_of(trial)}: left to the worker that has taken it over", flush=True)
         self.on_change()
         # what a failed run held on the device hangs on frames that refer to each other
         gc.collect()
 
     def _carry_out(self, trial: optuna.Trial) -> None:
+        if self._is_surplus(trial):
+            trial.set_user_attr(SURPLUS, True)
+            self._tell(trial, TrialState.FAIL)
+            return
         trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
         overrides = self.space.overrides(trial)
         drawn = " ".join(f"{key}={value}" for key, value in trial.params.items())
         print(f"run {run_of(trial)} of {self.study.study_name}: {drawn}", flush=True)
         try:
-            job = self.launch(overrides, run_of(trial), trial._trial_id)
-        except (KeyboardInterrupt, SystemExit):
-            self._give_back(trial, "interrupted")
-            raise
+            job = self._launched(trial, overrides)
         except HydraException:
             self._tell(trial, TrialState.FAIL)
+            raise
+        except UpdateFinishedTrialError:
             raise
         except Exception as error:  # a cluster's: the job was lost
             self._fail(trial, error)
             return
         self._judge(trial, job)
 
+    def _launched(self, trial: optuna.Trial, overrides: list[str]) -> JobReturn:
+        """How the run ended, once its directory is free.
+
+        Whoever has it may have seemed dead and leaves at its next checkpoint. This worker keeps its trial,
+        for another one would be no better off.
+        """
+        run = run_of(trial)
+        job = self.launch(overrides, run, trial._trial_id)
+        # not by the property, which prints a line of Hydra's
+        while isinstance(job._return_value, RunInUse):
+            print(f"run {run}: waits, {job._return_value}", flush=True)
+            self._wait_for(self.folder / str(run), trial)
+            job = self.launch(overrides, run, trial._trial_id)
+        return job
+
+    def _wait_for(self, run_dir: Path, trial: optuna.Trial) -> None:
+        """Until ``run_dir`` is free, or ``trial`` has been taken over in its turn."""
+        while True:
+            time.sleep(LOOK_SECONDS)
+            state = self.storage.get_trial(trial._trial_id).state
+            self.storage.check_trial_is_updatable(trial._trial_id, state)
+            if not in_use(run_dir):
+                return
+
     def _judge(self, trial: optuna.Trial, job: JobReturn) -> None:
-        # not by its property, which prints a line of Hydra's
         value = job._return_value
         if job.status is not JobStatus.FAILED:
             self._complete(trial, value)
+        elif isinstance(value, TrialTakenOver):
+            raise value
         elif isinstance(value, TrialPruned):
             self._tell(trial, TrialState.PRUNED)
             print(f"run {run_of(trial)}: given up, {value}", flush=True)
-        elif isinstance(value, RunInUse):
-            # whoever had it seemed dead and is not, or not yet: it ends when it finds its trial told
-            self._give_back(trial, str(value))
-            print(f"run {run_of(trial)}: later, {value}", flush=True)
-            time.sleep(min(self.patience, IN_USE_SECONDS))
         else:
             self._fail(trial, value)
 
     def _give_back(self, trial: optuna.Trial, reason: str) -> None:
-        """Into the queue first: a worker that dies in between leaves the run to others, not to nobody."""
-        trial.set_user_attr(REASON, reason)
-        run_again(self.study, self.study.get_trials(deepcopy=False)[trial.number])
-        self._tell(trial, TrialState.FAIL)
+        """Into the queue first: a worker that dies in between leaves the run to others, not to nobody.
+
+        What has been told already stays so, be it by this worker or by one that has taken the run over.
+        """
+        with contextlib.suppress(UpdateFinishedTrialError):
+            trial.set_user_attr(REASON, reason)
+            run_again(self.study, self.study.get_trials(deepcopy=False)[trial.number])
+            self._tell(trial, TrialState.FAIL)
 
     def _complete(self, trial: optuna.Trial, value: Any) -> None:
         if not isinstance(value, int | float) or math.isnan(value):
