@@ -112,6 +112,9 @@ class FrozenClip(FrozenTower):
     ) -> None:
         super().__init__(model, identity, mean, std, antialias)
         self.tokenizer = tokenizer
+        if self.has_stages:
+            # convolutions of a ResNet take less time in this layout, which feature maps inherit
+            self.image_network.to(memory_format=torch.channels_last)
 
     @property
     def _text(self) -> Any:
