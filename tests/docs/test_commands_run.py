@@ -52,7 +52,8 @@ STAND_INS = [
 ]
 """What stands in place of the words that a reader replaces."""
 
-PLACEHOLDER = re.compile(r"\b(?:DIR2?|FILE|NAME|PHOTOS|RUN)\b|\.\.\.")
+PLACEHOLDER = re.compile(r"(?<![\w/.])[A-Z][A-Z_]+\d?(?![\w/.])|\.\.\.")
+"""A word that stands for something else: capitals alone, and no part of a path."""
 
 FAULTS = {"relit data verify": 1, "relit data prepare sice": 1}
 """Status of commands that are to find that replicas are not whole."""
