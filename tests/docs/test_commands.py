@@ -8,9 +8,13 @@ import tomllib
 from collections.abc import Iterator
 
 import pytest
+from click import Context
 from compositions import ROOT, composed, configurations, jobs, task
 from markdown_page import MarkdownPage
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from shown_commands import recipe, shown_commands
+from torch.distributed.run import get_args_parser
+from wandb.cli.cli import cli as wandb_cli
 
 from relit.checks import check_configuration
 from relit.cli import _parser
@@ -28,14 +32,7 @@ PAGES = [
 README = MarkdownPage("README.md")
 
 
-def commands(name: str) -> list[str]:
-    """Each command of the page's blocks ``sh``, on one line, without its comment."""
-    text = "".join(block.text for block in MarkdownPage(name).blocks if block.language == "sh")
-    lines = re.sub(r"\\\n\s*", "", text).splitlines()
-    return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
-
-
-SHOWN = list(dict.fromkeys(command for name in PAGES for command in commands(name)))
+SHOWN = list(dict.fromkeys(command for name in PAGES for command in shown_commands(name)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,41 +45,60 @@ def _configurations() -> Iterator[None]:
 def test_commands_stand_in_blocks_that_are_tested(name: str) -> None:
     for block in MarkdownPage(name).blocks:
         if block.language != "sh":
-            shown = re.findall(r"^(?:relit|python|make|pip) .*", block.text, re.MULTILINE)
+            shown = re.findall(r"^(?:relit|python|make|pip|torchrun|srun|wandb) .*", block.text, re.MULTILINE)
             assert shown == [], f"{name}: mark the block of {shown[0]!r} as sh"
 
 
 @pytest.mark.parametrize("command", SHOWN)
 def test_a_shown_command_is_one(command: str) -> None:
-    words = shlex.split(command)
+    words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S+", word)]
     if words[0] == "relit":
         _parser().parse_args(words[1:])
     elif words[:2] == ["python", "train.py"]:
         check_train(words[2:])
     elif words[0] == "make":
-        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        recipe(words[1])
     else:
         check_other(words)
 
 
-def check_train(overrides: list[str]) -> None:
-    """Every run of the command is accepted by what checks a configuration before it trains."""
-    table = next((one for one in overrides if one.startswith("experiment=ablation/")), None)
+def check_train(overrides: list[str]) -> DictConfig:
+    """Every run, of several seeds the first, is accepted by what checks before a training; the last one."""
+    given = of_one_seed(overrides)
+    table = next((one for one in given if one.startswith("experiment=ablation/")), None)
     if table is not None:
-        overrides.remove(table)
-        runs = jobs(table.removeprefix("experiment=ablation/"), *overrides)[:1]
+        given.remove(table)
+        runs = jobs(table.removeprefix("experiment=ablation/"), *given)
     else:
-        several = [one.partition(",")[0] if one.startswith("seed=") else one for one in overrides]
-        runs = [[one for one in several if one != "-m"]]
+        runs = [given]
     for run in runs:
-        check_configuration(task(composed(*run)))
+        cfg = task(composed(*run))
+        check_configuration(cfg)
+    return cfg
+
+
+def of_one_seed(overrides: list[str]) -> list[str]:
+    """The first run of several seeds."""
+    return [one.partition(",")[0] if one.startswith("seed=") else one for one in overrides if one != "-m"]
 
 
 def check_other(words: list[str]) -> None:
-    if words[:2] == ["source", ".venv/bin/activate"]:
-        return
-    assert words[:3] == [".venv/bin/python", "-m", "pytest"], f"{words[0]} is tested nowhere"
-    assert (ROOT / words[-1]).is_file()
+    """Launchers take their options and what they start composes; the rest exists."""
+    if words[0] == "torchrun":
+        given = get_args_parser().parse_args(words[1:])
+        assert given.training_script == "train.py"
+        trainer = check_train(given.training_script_args).trainer
+        assert (given.nnodes, given.nproc_per_node) == (str(trainer.num_nodes), str(trainer.devices))
+    elif words[:3] == ["srun", "python", "train.py"]:
+        check_train(words[3:])
+    elif words[0] == "wandb":
+        command = wandb_cli.commands[words[1]]
+        command.make_parser(Context(command)).parse_args(words[2:])
+        # tests/sweep/test_wandb_sweeps.py composes what agents make of these
+        assert all((ROOT / word).is_file() for word in words if word.endswith(".yaml"))
+    elif words[0] != "source":
+        assert words[:3] == [".venv/bin/python", "-m", "pytest"], f"{words[0]} is tested nowhere"
+        assert (ROOT / words[-1]).is_file()
 
 
 def test_commands_in_prose_exist() -> None:
@@ -97,6 +113,17 @@ def test_commands_in_prose_exist() -> None:
                 parser = own[words[2]]
             known = {option for action in parser._actions for option in action.option_strings}
             assert {word for word in words if word.startswith("-")} <= known, f"{name}: {span}"
+
+
+@pytest.mark.parametrize("name", [*PAGES, "src/relit/assets/tiny_clip.md"])
+def test_trainings_in_prose_compose(name: str) -> None:
+    """RESULTS names its overrides of photographs PHOTOS, in a block of its own."""
+    page = MarkdownPage(name)
+    photos = " ".join(block.text.replace("\\", "") for block in page.blocks if not block.language)
+    for span in re.findall(r"`(?:python|torchrun \.\.\.) train\.py ([^`]+)`", page.prose):
+        if "..." not in span:
+            given = shlex.split(span.replace("PHOTOS", photos).replace("tableN", "table5"))
+            assert composed(*of_one_seed(given)).plan
 
 
 @pytest.mark.parametrize("name", PAGES)
