@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from slurm_task import slurm_task  # noqa: E402
 from toy_regression import toy_config  # noqa: E402
 from toy_sampler import BrokenSampler  # noqa: E402
 
+from relit.atomic import DiskFull  # noqa: E402
 from relit.errors import ConfigurationError, TrainingFailed, TrialPruned, TrialTakenOver  # noqa: E402
 from relit.run_lock import LOCK_FILE, RunLock  # noqa: E402
 from relit.stages import run_stages  # noqa: E402
@@ -247,6 +249,19 @@ def test_a_signal_between_two_runs_loses_none(tmp_path: Path) -> None:
         one.work()
     assert signal.getsignal(signal.SIGTERM) == before
     assert standing(one.study) == Standing(waiting=1, running=0, complete=1, pruned=0, failed=0)
+    one.work()
+    assert standing(one.study).complete == 2
+
+
+def test_a_full_disk_ends_the_worker_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    one = worker(tmp_path, runs=2)
+    launch, full = one.launch, DiskFull(errno.ENOSPC, "no space left to write this file", "last.ckpt")
+    one.launch = lambda *_: JobReturn(status=JobStatus.FAILED, _return_value=full)
+    with pytest.raises(SystemExit) as ended:
+        one.work()
+    assert ended.value.code == 1
+    assert standing(one.study) == Standing(waiting=1, running=0, complete=0, pruned=0, failed=0)
+    one.launch = launch
     one.work()
     assert standing(one.study).complete == 2
 

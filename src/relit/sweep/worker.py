@@ -22,6 +22,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from relit.atomic import NO_SPACE
 from relit.errors import ConfigurationError, RunInUse, TrialPruned, TrialTakenOver
 from relit.failed_job import failure_reason
 from relit.run_lock import in_use
@@ -90,7 +91,8 @@ class Worker:
 
         Raises:
             Stopped: by a signal, when the run has been given back and the signal handed on.
-            SystemExit: with status 2, if a run found a mistake in its settings before any had worked.
+            SystemExit: with status 2, if a run found a mistake in its settings before any had worked; with 1,
+                when the disk is full and the run has been given back.
         """
         self.signals = StopSignals()
         with self.signals:
@@ -192,6 +194,9 @@ class Worker:
         elif isinstance(value, TrialPruned):
             self._tell(trial, TrialState.PRUNED)
             print(f"run {run_of(trial)}: given up, {value}", flush=True)
+        elif isinstance(value, OSError) and value.errno in NO_SPACE:
+            # it has said so, and would say so of all runs; given back, this one goes on later
+            raise SystemExit(1) from value
         else:
             self._fail(trial, value)
 
