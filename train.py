@@ -24,6 +24,7 @@ try:
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
     from yaml import YAMLError
 
+    from relit.atomic import NO_SPACE
     from relit.errors import ConfigurationError, ProcessLost, TrainingFailed
     from relit.exit_status import exit_status
 except ModuleNotFoundError as missing:
@@ -38,6 +39,7 @@ except ModuleNotFoundError as missing:
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _READERS_OF_OVERRIDES = ("hydra._internal.config_loader_impl", "hydra.core.override_parser")
 
 
@@ -59,7 +61,7 @@ def main(cfg: DictConfig) -> float | None:
             raise
         raise SystemExit(1) from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        if error.errno not in NO_SPACE:
             raise
         where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         _report(f"the disk is full\n{where}", by_all=True)
@@ -170,6 +172,12 @@ def run() -> int:
             raise
         _report(f"configuration error\n{_composition_message(error)}")
         return 2
+    except OSError as error:
+        # Hydra's own, too, who makes the run's directory before anything is checked
+        if error.errno not in _FORBIDDEN or not error.filename:
+            raise
+        _report(f"{error.filename}: {error.strerror}", by_all=True)
+        return 1
     except (KeyboardInterrupt, SystemExit) as stopped:
         return exit_status(stopped)
     return 0

@@ -34,7 +34,9 @@ def emptied(path: Path) -> None:
 def written(folder: Path, *steps: int) -> None:
     for step in steps:
         tensors = {"step": step, "weight": torch.arange(step, step + 1000)}
-        AtomicCheckpointIO().save_checkpoint(tensors, folder / "last.ckpt")
+        writer = AtomicCheckpointIO()
+        writer.save_checkpoint(tensors, folder / "last.ckpt")
+        writer.raise_failure()
 
 
 def step_of(path: Path | None) -> int:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +149,29 @@ def test_a_signal_to_a_rank_that_does_not_train_yet_ends_none_alone(
     assert_equal(whole_by_two, tmp_path / "runs" / "toy")
 
 
+def _in_place_of_the_lock(run_dir: Path) -> str:
+    (run_dir / "run.lock").mkdir(parents=True)
+    return "IsADirectoryError"
+
+
+def _in_place_of_checkpoints(run_dir: Path) -> str:
+    stage = run_dir / "stages" / "1-first"
+    stage.mkdir(parents=True)
+    (stage / "checkpoints").touch()
+    return "FileExistsError"
+
+
 @pytest.mark.slow
-def test_what_rank_0_alone_fails_at_ends_all_ranks_and_rank_0_tells(tmp_path: Path) -> None:
-    (tmp_path / "runs" / "toy" / "run.lock").mkdir(parents=True)
+@pytest.mark.parametrize("put", [_in_place_of_the_lock, _in_place_of_checkpoints])
+def test_what_rank_0_alone_fails_at_ends_all_ranks_and_rank_0_tells(
+    tmp_path: Path, put: Callable[[Path], str]
+) -> None:
+    error = put(tmp_path / "runs" / "toy")
     ranks = two_ranks(tmp_path)
     # 0: Lightning's own processes leave the status to rank 0
     assert [rank.status for rank in ranks] == [1, 0], ranks
-    assert "IsADirectoryError" in ranks[0].said
-    assert "run.lock" in ranks[0].said
+    assert error in ranks[0].said
+    assert "runs/toy/" in ranks[0].said
     # it was told, and has not just found its connection closed
     assert "lost another process" not in ranks[1].said
     assert "Traceback" not in ranks[1].said

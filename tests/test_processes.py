@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
+import subprocess
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch.distributed import DistBackendError
 
 from relit.errors import ConfigurationError, ProcessLost, RankZeroFailed, TrainingFailed
@@ -18,37 +22,46 @@ from relit.lost_process import what_was_lost
 from relit.processes import fail_together, from_rank_0
 from relit.stop_signals import Stopped, StopSignals
 
-MANY = cast("Strategy", SimpleNamespace(cluster_environment=LightningEnvironment()))
 
-
-def signals_that_note(sent: list[Any]) -> StopSignals:
-    signals = StopSignals()
-    signals.forward = sent.append
-    return signals
+@contextlib.contextmanager
+def that_started_one() -> Iterator[tuple[Strategy, subprocess.Popen[bytes]]]:
+    """A strategy whose launcher has started a process, which sleeps."""
+    environment = LightningEnvironment()
+    launcher = _SubprocessScriptLauncher(environment, num_processes=2, num_nodes=1)
+    with subprocess.Popen(["sleep", "60"]) as started:
+        launcher.procs = [started]
+        try:
+            strategy = SimpleNamespace(cluster_environment=environment, launcher=launcher)
+            yield cast("Strategy", strategy), started
+        finally:
+            started.kill()
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("a wrong key"), TrainingFailed("no number")])
 def test_what_is_so_for_all_processes_is_told_by_rank_0(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[Any] = []
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    fail_together(error, signals_that_note(sent), MANY)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(SystemExit) as left:
-        fail_together(error, signals_that_note(sent), MANY)
-    assert left.value.code == 0
-    assert sent == []
+    with that_started_one() as (strategy, started):
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        fail_together(error, strategy)
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        with pytest.raises(SystemExit) as left:
+            fail_together(error, strategy)
+        assert left.value.code == 0
+        assert started.poll() is None
 
 
 @pytest.mark.parametrize("error", [OSError("no such device"), ProcessLost("another one is gone")])
 def test_processes_that_may_wait_for_rank_0_end_with_it(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[Any] = []
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    fail_together(error, signals_that_note(sent), MANY)
-    assert sent == [signal.SIGKILL]
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with that_started_one() as (strategy, started):
+        fail_together(error, strategy)
+        assert started.wait(60) == -signal.SIGKILL
+        # Lightning's observer would kill this process, too, for a failed one that it finds here
+        launcher = cast("_SubprocessScriptLauncher", strategy.launcher)
+        assert launcher.procs == []
 
 
 def two_strategies() -> tuple[Strategy, Strategy]:

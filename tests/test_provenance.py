@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from relit import provenance
 from relit.data.fingerprint import fingerprint
@@ -36,7 +37,7 @@ class Greys(UnpairedPhotos):
 def note(run_dir: Path, count: int) -> dict[str, str]:
     data = Greys(count)
     data.setup()
-    trainer: Any = SimpleNamespace(datamodule=data, is_global_zero=True)
+    trainer: Any = SimpleNamespace(datamodule=data, strategy=SingleDeviceStrategy(torch.device("cpu")))
     NoteData(run_dir, "1-first", None).on_fit_start(trainer, None)  # type: ignore[arg-type]
     return fingerprint(data)
 

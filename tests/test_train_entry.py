@@ -134,6 +134,13 @@ def test_full_disk_gives_one_message_and_the_run_goes_on_later(
         assert torch.equal(tensor, whole[name]), name
 
 
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder that even root can't write to")
+def test_a_folder_that_can_not_be_written_gives_one_message(tmp_path: Path) -> None:
+    said = train("experiment=toy", "runs=/sys/relit", cwd=tmp_path, check=1).said
+    assert "Traceback" not in said
+    assert "train.py: /sys/relit" in said
+
+
 @pytest.mark.parametrize(
     ("interrupt", "status"),
     [

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-_NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+"""Numbers of the errors that say so: the disk, the size of a file, a quota."""
 
 
 class DiskFull(OSError):  # noqa: N818 (it says what happened, as FileNotFound does)
@@ -118,7 +119,7 @@ def _sync_folder(folder: Path) -> None:
 def _exhaustion(error: BaseException | None) -> OSError | None:
     """The error in the chain that says the disk is full: ``torch.save``, for one, raises its own on top."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
             return error
         error = error.__cause__ or error.__context__
     return None

@@ -7,7 +7,7 @@ import io
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from relit.atomic import atomic_write
+from relit.processes import from_rank_0
 from relit.stop_signals import Stopped, StopSignals
 
 CHECKPOINT_NAME = "last.ckpt"
@@ -27,7 +28,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Lightning's own writer goes through the system's temporary folder, so it is not atomic where that is
     another file system, and neither syncs to the disk nor names the path when the disk is full.
+
+    Rank 0 alone writes, and all ranks meet afterwards. So what it fails at is kept until they have, and
+    raised by :meth:`raise_failure`.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._failure: Exception | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -35,8 +43,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path`` in one atomic replacement; what was there is ``previous.ckpt``."""
         path = Path(path)
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        atomic_write(path, buffer.getvalue(), older=path.with_name(PREVIOUS_NAME))
+        try:
+            torch.save(checkpoint, buffer)
+            atomic_write(path, buffer.getvalue(), older=path.with_name(PREVIOUS_NAME))
+        except Exception as error:
+            self._failure = error
+
+    def raise_failure(self) -> None:
+        """Raise what the last checkpoint was not written for, if it was not."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None
@@ -103,6 +120,8 @@ class NewestCheckpoint(Checkpoint):
             self._signal = self.signals.agreed(trainer.strategy)
         if self._signal is not None or trainer.global_step % self.every == 0:
             trainer.save_checkpoint(self.path)
+            writer = cast("AtomicCheckpointIO", trainer.strategy.checkpoint_io)
+            from_rank_0(trainer.strategy, writer.raise_failure)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -16,6 +16,9 @@ def failure_reason(error: BaseException, run_dir: Path) -> str:
     """Why a run failed, in one line; a traceback that its user needs goes to ``run_dir``."""
     if isinstance(error, ConfigurationError | TrainingFailed):
         return textwrap.shorten(str(error), 300)
-    atomic_write(run_dir / TRACEBACK_FILE, "".join(traceback.format_exception(error)).encode())
     reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+    try:
+        atomic_write(run_dir / TRACEBACK_FILE, "".join(traceback.format_exception(error)).encode())
+    except OSError:  # which may be why the run failed
+        return reason
     return f"{reason} (see {run_dir / TRACEBACK_FILE})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -50,7 +49,11 @@ def join_processes(trainer_options: Mapping[str, Any], signals: StopSignals) -> 
             "use trainer.strategy=ddp."
         )
     signals.forward = launcher.kill
-    launcher.launch(_meet, trainer.strategy, signals)
+    try:
+        launcher.launch(_meet, trainer.strategy, signals)
+    except Exception:
+        _kill_started(trainer.strategy)
+        raise
     return trainer.strategy
 
 
@@ -104,7 +107,7 @@ def end_together(stopped: Stopped, signals: StopSignals, strategy: Strategy) -> 
         raise SystemExit(0) from stopped
 
 
-def fail_together(error: Exception, signals: StopSignals, strategy: Strategy) -> None:
+def fail_together(error: Exception, strategy: Strategy) -> None:
     """After an error no process waits for one that has ended, and rank 0 comes to say what is wrong.
 
     Settings that are wrong, a loss that is no number and a run that is given up are so for all processes:
@@ -115,8 +118,7 @@ def fail_together(error: Exception, signals: StopSignals, strategy: Strategy) ->
     """
     for_all = isinstance(error, ConfigurationError | TrainingFailed | TrialPruned)
     if isinstance(error, ProcessLost) or not for_all:
-        if signals.forward is not None:
-            signals.forward(signal.SIGKILL)
+        _kill_started(strategy)
     elif _started_by_rank_0(strategy):
         raise SystemExit(0) from error
 
@@ -124,6 +126,17 @@ def fail_together(error: Exception, signals: StopSignals, strategy: Strategy) ->
 def world_size(strategy: Strategy) -> int:
     """How many processes the run has; strategies of one process don't say."""
     return getattr(strategy, "world_size", 1)
+
+
+def _kill_started(strategy: Strategy) -> None:
+    """End the processes that this one has started, which may wait for it."""
+    launcher = strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        started = list(launcher.procs)
+        # Lightning looks at these every few seconds, and kills this process, too, when one has failed
+        launcher.procs.clear()
+        for process in started:
+            process.kill()
 
 
 def _started_by_rank_0(strategy: Strategy) -> bool:

@@ -19,6 +19,7 @@ from relit.atomic import atomic_write
 from relit.data.datamodule import PhotoData
 from relit.data.fingerprint import fingerprint
 from relit.loggers import RunLogger
+from relit.processes import from_rank_0
 
 PROVENANCE_FILE = "provenance.json"
 
@@ -105,8 +106,8 @@ class NoteData(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The data module has been set up."""
         data: Any = getattr(trainer, "datamodule", None)
-        if trainer.is_global_zero and isinstance(data, PhotoData):
-            self._note(fingerprint(data))
+        if isinstance(data, PhotoData):
+            from_rank_0(trainer.strategy, lambda: self._note(fingerprint(data)))
 
     def _note(self, found: Mapping[str, str]) -> None:
         noted = read_provenance(self.run_dir)

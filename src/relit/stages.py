@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from relit.atomic import atomic_write
 from relit.clip_roles import build_clips
 from relit.exit_status import exit_status
+from relit.loggers import RunLogger
 from relit.lost_process import losses_named
 from relit.plan import expand_plan
 from relit.processes import end_together, fail_together, from_rank_0, join_processes
@@ -68,7 +69,7 @@ def run_stages(cfg: DictConfig, trial: Trial | None = None) -> dict[str, float]:
         try:
             return _open_and_run(config, strategy, lock, signals, trial)
         except Exception as error:
-            fail_together(error, signals, strategy)
+            fail_together(error, strategy)
             raise
         finally:
             lock.release()
@@ -78,12 +79,12 @@ def _open_and_run(
     config: dict[str, Any], strategy: Strategy, lock: RunLock, signals: StopSignals, trial: Trial | None
 ) -> dict[str, float]:
     run_dir, plan = Path(config["run_dir"]), expand_plan(config["plan"])
-    with losses_named():
-        state = open_on_all_ranks(strategy, lock, run_dir, config)
-    logger = open_logger(config, run_dir, state)
+    logger: RunLogger | None = None
     exit_code, interrupted = 0, False
     try:
         with signals.explaining_losses(), losses_named():
+            state = open_on_all_ranks(strategy, lock, run_dir, config)
+            logger = open_logger(config, run_dir, state)
             clip, data = build_clips(config.get("clip") or {}), StageData(config["data"])
             run = Run(config, run_dir, plan, state, strategy, logger, signals, clip, data, trial)
             return _train_and_finish(run) if config["train"] else finish_run(run, *weights_to_evaluate(run))

@@ -83,6 +83,7 @@ class StopSignals:
             for number, handler in self._before.items():
                 # None: it was none of Python's, and can't be put back
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._leave_to_outer()
 
     def listen(self) -> None:
         """Take the signals over, again if someone else has taken them."""
@@ -137,6 +138,14 @@ class StopSignals:
             if self.received is None:
                 raise
             raise Stopped(self.received) from error
+
+    def _leave_to_outer(self) -> None:
+        """Let those who minded signals around this run know of one that it noted: a run that failed, or was
+        given up, before it got to end by the signal has told nobody.
+        """
+        outer = getattr(self._before.get(self.received or 0), "__self__", None)
+        if isinstance(outer, StopSignals) and outer.received is None:
+            outer.received = self.received
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

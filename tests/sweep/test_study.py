@@ -21,7 +21,9 @@ from relit.sweep.study import (  # noqa: E402
     agree_on,
     ask,
     check_ranges,
+    has_password,
     last_trials,
+    open_storage,
     open_study,
     run_again,
     run_of,
@@ -183,4 +185,29 @@ def test_nobody_is_bothered_with_optunas_experimental_warnings(tmp_path: Path) -
 @pytest.mark.parametrize("url", ["postgresql:/me:secret@host/name", "mysql://me:secret@host:port/name"])
 def test_an_address_that_makes_no_sense_is_not_shown_with_its_password(url: str) -> None:
     assert shown(url) == f"{url.partition(':')[0]}:..."
-    assert shown("postgresql://me:secret@host/name") == "postgresql://me:***@host/name"
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("postgresql://me:secret@host/name", "postgresql://me:***@host/name"),
+        ("postgresql://me@host/name", "postgresql://me@host/name"),
+        ("postgresql://me:se/cr@et@host/name", "postgresql://me:***@host/name"),
+        ("postgresql://m/e:secret@host/name", "postgresql://m/e:***@host/name"),
+        ("postgresql://host/name?user=me&password=secret", "postgresql://host/name"),
+        ("sqlite:////home/me@work:1/study.db", "sqlite:////home/me@work:1/study.db"),
+    ],
+)
+def test_no_part_of_a_password_is_shown(url: str, seen: str) -> None:
+    assert shown(url) == seen
+    assert has_password(url) == ("secret" in url or "se/cr" in url)
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"), [("postgresql://me:se@cret@host/name", "%40"), ("postgresql://me:cret/name", "sqlite")]
+)
+def test_an_address_that_would_be_misread_is_refused_and_not_quoted(url: str, remedy: str) -> None:
+    with pytest.raises(ConfigurationError) as found:
+        open_storage(url)
+    assert "cret" not in str(found.value)
+    assert remedy in str(found.value)

@@ -22,6 +22,7 @@ from relit.errors import ConfigurationError  # noqa: E402
 from relit.sweep.search_space import as_text, read_space, suggest  # noqa: E402
 from relit.sweep.sweeper import (  # noqa: E402
     SweepSettings,
+    check_grid,
     check_keys,
     check_monitor,
     common_settings,
@@ -100,6 +101,15 @@ def test_groups_and_added_keys_can_be_searched() -> None:
     check_keys(
         composed("experiment=clip_lit", "sweep=optuna"), ["ablation", "+trainer.gradient_clip_val", "seed"]
     )
+
+
+@pytest.mark.parametrize("keys", [["seed"], ["seed", "lr", "rounds"]])
+def test_a_grid_must_have_the_keys_that_are_searched(keys: list[str]) -> None:
+    grid = {"_target_": "optuna.samplers.GridSampler", "search_space": {key: [1, 2] for key in keys}}
+    with pytest.raises(ConfigurationError, match="searched lr, seed"):
+        check_grid(grid, ["seed", "lr"])
+    check_grid(grid, keys)
+    check_grid({"_target_": "optuna.samplers.TPESampler"}, keys)
 
 
 def test_what_is_optimised_must_be_measured() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import json
 import math
 import os
@@ -24,7 +25,9 @@ from hydra.core.utils import JobReturn, JobStatus  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 from slurm_task import slurm_task  # noqa: E402
 from toy_regression import toy_config  # noqa: E402
+from toy_sampler import BrokenSampler  # noqa: E402
 
+from relit.atomic import DiskFull  # noqa: E402
 from relit.errors import ConfigurationError, TrainingFailed, TrialPruned, TrialTakenOver  # noqa: E402
 from relit.run_lock import LOCK_FILE, RunLock  # noqa: E402
 from relit.stages import run_stages  # noqa: E402
@@ -248,6 +251,79 @@ def test_a_signal_between_two_runs_loses_none(tmp_path: Path) -> None:
     assert standing(one.study) == Standing(waiting=1, running=0, complete=1, pruned=0, failed=0)
     one.work()
     assert standing(one.study).complete == 2
+
+
+def test_a_full_disk_ends_the_worker_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    one = worker(tmp_path, runs=2)
+    launch, full = one.launch, DiskFull(errno.ENOSPC, "no space left to write this file", "last.ckpt")
+    one.launch = lambda *_: JobReturn(status=JobStatus.FAILED, _return_value=full)
+    with pytest.raises(SystemExit) as ended:
+        one.work()
+    assert ended.value.code == 1
+    assert standing(one.study) == Standing(waiting=1, running=0, complete=0, pruned=0, failed=0)
+    one.launch = launch
+    one.work()
+    assert standing(one.study).complete == 2
+
+
+def test_a_signal_that_comes_while_a_trial_is_asked_for_leaves_it_to_others(tmp_path: Path) -> None:
+    class Signalled(optuna.samplers.RandomSampler):
+        def before_trial(self, *arguments: Any) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    one = worker(tmp_path, sampler=Signalled())
+    with pytest.raises(Stopped):
+        one.work()
+    assert standing(one.study) == Standing(waiting=1, running=0, complete=0, pruned=0, failed=0)
+
+
+class SignalledTrial:
+    """A signal comes while it is judged, and then it is given up."""
+
+    def give_up(self, step: int, value: float) -> bool:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return True
+
+    def taken_over(self) -> bool:
+        return False
+
+
+def test_a_signal_to_a_run_that_is_then_given_up_ends_the_worker(tmp_path: Path) -> None:
+    def ending(x: float, run: int) -> float:
+        cfg = toy_config(tmp_path / str(run), rounds=0, logger=None, monitor="val/error")
+        cfg.stage.first = {**cfg.stage.first, "validate_every": 4}
+        return run_stages(cfg, SignalledTrial())["val/error"]
+
+    one = worker(tmp_path, ending)
+    with pytest.raises(Stopped) as stopped:
+        one.work()
+    assert stopped.value.code == 128 + signal.SIGUSR1
+    assert standing(one.study) == Standing(waiting=0, running=0, complete=0, pruned=1, failed=0)
+
+
+def test_a_worker_that_its_sampler_fails_leaves_no_trial_at_work(tmp_path: Path) -> None:
+    one = worker(tmp_path, sampler=BrokenSampler())
+    with pytest.raises(ValueError, match="too many values"):
+        one.work()
+    assert standing(one.study) == Standing(waiting=0, running=0, complete=0, pruned=0, failed=1)
+    assert one.study.trials[0].user_attrs["reason"] == "ValueError: too many values to unpack"
+
+
+def test_a_grid_is_tried_to_its_end_though_a_run_is_interrupted(tmp_path: Path) -> None:
+    def ending(x: float, run: int) -> float:
+        if len(one.study.trials) == 1:
+            raise KeyboardInterrupt
+        return x
+
+    def grid() -> Any:
+        return optuna.samplers.GridSampler({"x": [0.1, 0.5]}, seed=0)
+
+    one = worker(tmp_path, ending, runs=9, sampler=grid())
+    with pytest.raises(KeyboardInterrupt):
+        one.work()
+    one = worker(tmp_path, ending, runs=9, sampler=grid())
+    one.work()
+    assert sorted(row["x"] for row in table(tmp_path)) == ["0.1", "0.5"]
 
 
 def test_a_worker_waits_for_a_directory_in_use_and_makes_no_further_trials(

@@ -7,6 +7,7 @@ directory, and so its checkpoints.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,8 @@ OPENING_ATTEMPTS = 3
 LOCK_SECONDS = 60.0
 """How long a worker waits for others that write to an SQLite file."""
 
+_ADDRESSES = "Give a database as sqlite:///FILE or postgresql://USER@HOST/NAME."
+
 
 def open_storage(url: str, **options: Any) -> RDBStorage:
     """The database at ``url``, made if it is an SQLite file that does not exist yet.
@@ -51,8 +54,9 @@ def open_storage(url: str, **options: Any) -> RDBStorage:
         options: of :class:`optuna.storages.RDBStorage`.
 
     Raises:
-        ConfigurationError: it can't be opened.
+        ConfigurationError: it can't be opened, or makes no sense.
     """
+    _check_address(url)
     for attempt in range(1, OPENING_ATTEMPTS + 1):
         try:
             return _opened(url, options)
@@ -63,10 +67,24 @@ def open_storage(url: str, **options: Any) -> RDBStorage:
                 continue
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             raise ConfigurationError(
-                f"hydra.sweeper.storage={shown(url)}: can't be opened ({reason}). "
-                "Give a database as sqlite:///FILE or postgresql://USER@HOST/NAME."
+                f"hydra.sweeper.storage={shown(url)}: can't be opened ({reason}). {_ADDRESSES}"
             ) from error
     raise AssertionError
+
+
+def _check_address(url: str) -> None:
+    """Refuse what SQLAlchemy can't read, for its errors may quote a password, or would misread."""
+    try:
+        make_url(url)
+    except (SQLAlchemyError, ValueError):
+        raise ConfigurationError(
+            f"hydra.sweeper.storage={shown(url)}: no address of a database. {_ADDRESSES}"
+        ) from None
+    if "@" in _credentials(url).partition(":")[2]:
+        raise ConfigurationError(
+            f"hydra.sweeper.storage={shown(url)}: more than one @ after the user's name. Write those that "
+            "do not stand before the host, of a password say, as %40."
+        )
 
 
 def _opened(url: str, options: Mapping[str, Any]) -> RDBStorage:
@@ -80,19 +98,30 @@ def _opened(url: str, options: Mapping[str, Any]) -> RDBStorage:
 
 
 def shown(url: str) -> str:
-    """``url`` without its password; of one that makes no sense, only how it begins."""
+    """``url`` without what may be part of a password; of one that makes no sense, only how it begins."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        make_url(url)
     except (SQLAlchemyError, ValueError):
         return f"{url.partition(':')[0]}:..."
+    user, colon, password = _credentials(url).partition(":")
+    hidden = url.replace(f"{user}:{password}@", f"{user}:***@", 1) if colon else url
+    # drivers take a password there, too
+    return hidden.partition("?")[0]
 
 
 def has_password(url: str) -> bool:
     """Whether whoever reads ``url`` can open the database with it."""
     try:
-        return make_url(url).password is not None
+        parts = make_url(url)
     except (SQLAlchemyError, ValueError):
         return False
+    return ":" in _credentials(url) or "password" in parts.query
+
+
+def _credentials(url: str) -> str:
+    """All that stands before the last ``@`` of a server's address; of a file's nothing, whatever its path."""
+    found = re.search(r"(?<=://)[^/].*(?=@)", url, re.DOTALL)
+    return found[0] if found else ""
 
 
 def open_study(
@@ -197,7 +226,8 @@ def run_of(trial: FrozenTrial | optuna.Trial) -> int:
 def run_again(study: optuna.Study, trial: FrozenTrial, deaths: int = 0) -> None:
     """Put the run of ``trial``, which ends before its time, back into the queue with the same values.
 
-    Once: a trial that is not its run's last one has been followed already.
+    What samplers note of it is kept: by it a grid knows its point again. Once: a trial that is not its run's
+    last one has been followed already.
     """
     if last_trials(study)[run_of(trial)].number != trial.number:
         return
@@ -208,6 +238,7 @@ def run_again(study: optuna.Study, trial: FrozenTrial, deaths: int = 0) -> None:
             params=trial.params,
             distributions=trial.distributions,
             intermediate_values=trial.intermediate_values,
+            system_attrs=trial.system_attrs,
             user_attrs={
                 **known,
                 RUN: run_of(trial),

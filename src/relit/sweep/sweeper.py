@@ -95,6 +95,7 @@ def sweep(
     check_sweep(config.trainer.devices, config.trainer.num_nodes, config.hydra.launcher)
     space = read_space(OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)))
     check_keys(config, space.searched)
+    check_grid(settings.sampler, space.searched)
     monitor = check_monitor(config)
     study, storage = _agreed_study(config, settings, space)
     # the launcher would repeat all overrides before each run
@@ -203,6 +204,21 @@ def check_keys(config: DictConfig, searched: Iterable[str]) -> None:
                     "the one that it repeats."
                 )
             node = node if last else node[name]
+
+
+def check_grid(sampler: Mapping[str, Any], searched: Iterable[str]) -> None:
+    """Refuse a grid of other keys than those that are searched; other samplers have none.
+
+    Raises:
+        ConfigurationError: it lacks a key, or has one that no run would get.
+    """
+    grid, searched = sampler.get("search_space"), set(searched)
+    if not isinstance(grid, Mapping) or set(grid) == searched:
+        return
+    raise ConfigurationError(
+        "hydra.sweeper.sampler.search_space: a grid needs the values to try of each key that is searched, "
+        f"and of no other: here {', '.join(sorted(grid)) or 'none'}, searched {', '.join(sorted(searched))}."
+    )
 
 
 def check_monitor(config: DictConfig) -> str:

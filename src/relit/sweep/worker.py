@@ -8,9 +8,10 @@ import logging
 import math
 import os
 import socket
+import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from relit.atomic import NO_SPACE
 from relit.errors import ConfigurationError, RunInUse, TrialPruned, TrialTakenOver
 from relit.failed_job import failure_reason
 from relit.run_lock import in_use
@@ -66,6 +68,7 @@ class Worker:
         patience: seconds to wait at the end for runs of other workers, in case they die.
         on_change: called after each run.
         exhausted: whether the sampler has said that there is nothing else to try.
+        signals: those that end this worker.
     """
 
     study: optuna.Study
@@ -77,28 +80,35 @@ class Worker:
     patience: float
     on_change: Callable[[], None]
     exhausted: bool = False
+    signals: StopSignals = field(default_factory=StopSignals)
 
     def work(self) -> None:
         """Until no run is left to begin, to go on with or to wait for.
 
         A signal that ends a run comes here before it goes to a cluster, for the handlers set here are those
-        that the run finds: once it is handed on, the job may end at any moment.
+        that the run finds: once it is handed on, the job may end at any moment. One that the run notes, but
+        ends otherwise, ends the worker when it has told how.
 
         Raises:
             Stopped: by a signal, when the run has been given back and the signal handed on.
-            SystemExit: with status 2, if a run found a mistake in its settings before any had worked.
+            SystemExit: with status 2, if a run found a mistake in its settings before any had worked; with 1,
+                when the disk is full and the run has been given back.
         """
-        with StopSignals() as signals:
+        self.signals = StopSignals()
+        with self.signals:
             try:
                 self._until_done()
             except Stopped as stopped:
-                signals.hand_on(stopped.number)
+                self.signals.hand_on(stopped.number)
                 raise
 
     def _until_done(self) -> None:
         waited = 0.0
         while True:
+            # in the middle of it a run that is found dead would get lost
+            self.signals.deferred = True
             recover(self.study, self.storage)
+            self.signals.end_at_once()
             found = standing(self.study)
             if found.waiting or (found.begun < self.runs and not self.exhausted):
                 self.take_one()
@@ -112,9 +122,12 @@ class Worker:
 
     def take_one(self) -> None:
         """The next trial, from asking for it to telling how it ended."""
+        # a trial that is asked for, but not yet cared for, would have to be found dead
+        self.signals.deferred = True
         trial = ask(self.study)
         with signs_of_life(self.storage, trial._trial_id):
             try:
+                self.signals.end_at_once()
                 self._carry_out(trial)
             except (KeyboardInterrupt, SystemExit):
                 self._give_back(trial, "interrupted")
@@ -122,6 +135,10 @@ class Worker:
             except (UpdateFinishedTrialError, TrialTakenOver):
                 # it gave no sign of life for too long: its machine was suspended, say
                 print(f"run {run_of(trial)}: left to the worker that has taken it over", flush=True)
+            except Exception as error:  # this worker's own, or its sampler's: others would meet it, too
+                trial.set_user_attr(REASON, textwrap.shorten(f"{type(error).__name__}: {error}", 200))
+                self._tell(trial, TrialState.FAIL)
+                raise
         self.on_change()
         # what a failed run held on the device hangs on frames that refer to each other
         gc.collect()
@@ -137,10 +154,7 @@ class Worker:
         print(f"run {run_of(trial)} of {self.study.study_name}: {drawn}", flush=True)
         try:
             job = self._launched(trial, overrides)
-        except HydraException:
-            self._tell(trial, TrialState.FAIL)
-            raise
-        except UpdateFinishedTrialError:
+        except (HydraException, UpdateFinishedTrialError):
             raise
         except Exception as error:  # a cluster's: the job was lost
             self._fail(trial, error)
@@ -180,6 +194,9 @@ class Worker:
         elif isinstance(value, TrialPruned):
             self._tell(trial, TrialState.PRUNED)
             print(f"run {run_of(trial)}: given up, {value}", flush=True)
+        elif isinstance(value, OSError) and value.errno in NO_SPACE:
+            # it has said so, and would say so of all runs; given back, this one goes on later
+            raise SystemExit(1) from value
         else:
             self._fail(trial, value)
 
