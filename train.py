@@ -95,7 +95,8 @@ def _monitored(metrics: Mapping[str, float], name: str | None) -> float | None:
         return None
     if name not in metrics:
         known = ", ".join(sorted(metrics)) or "none"
-        raise ConfigurationError(f"monitor={name}: the run measured no such metric. Measured: {known}.")
+        hint = " PSNR and SSIM need photographs with references." if name.endswith(("psnr", "ssim")) else ""
+        raise ConfigurationError(f"monitor={name}: the run measured no such metric. Measured: {known}.{hint}")
     return float(metrics[name])
 
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -19,7 +20,7 @@ from torch.distributed import DistBackendError
 
 from relit.errors import ConfigurationError, ProcessLost, RankZeroFailed, TrainingFailed
 from relit.lost_process import what_was_lost
-from relit.processes import fail_together, from_rank_0
+from relit.processes import fail_together, from_rank_0, join_processes
 from relit.stop_signals import Stopped, StopSignals
 
 
@@ -35,6 +36,13 @@ def that_started_one() -> Iterator[tuple[Strategy, subprocess.Popen[bytes]]]:
             yield cast("Strategy", strategy), started
         finally:
             started.kill()
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 99, reason="this machine has as many GPUs as are asked for")
+def test_gpus_that_are_not_there_are_told_with_the_remedy() -> None:
+    expected = r"trainer.devices=100, .* sees \d+ GPU.*CUDA_VISIBLE_DEVICES"
+    with pytest.raises(ConfigurationError, match=expected):
+        join_processes({"accelerator": "gpu", "devices": 100}, StopSignals())
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("a wrong key"), TrainingFailed("no number")])

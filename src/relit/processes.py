@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
+import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import Strategy
@@ -39,7 +40,7 @@ def join_processes(trainer_options: Mapping[str, Any], signals: StopSignals) -> 
             enable_model_summary=False,
         )
     except (MisconfigurationException, ValueError) as error:
-        raise ConfigurationError(f"trainer: {error}") from error
+        raise ConfigurationError(f"trainer: {error}{_if_devices_lack(trainer_options)}") from error
     launcher = trainer.strategy.launcher
     if launcher is None:
         return trainer.strategy
@@ -55,6 +56,19 @@ def join_processes(trainer_options: Mapping[str, Any], signals: StopSignals) -> 
         _kill_started(trainer.strategy)
         raise
     return trainer.strategy
+
+
+def _if_devices_lack(trainer_options: Mapping[str, Any]) -> str:
+    """A remedy, where GPUs are asked for and fewer are seen than that may need."""
+    accelerator, devices = trainer_options.get("accelerator"), trainer_options.get("devices")
+    if accelerator not in ("gpu", "cuda"):
+        return ""
+    return (
+        f"\ntrainer.accelerator={accelerator} trainer.devices={devices}, and PyTorch sees "
+        f"{torch.cuda.device_count()} GPU(s) here. If there are more, look at CUDA_VISIBLE_DEVICES and at "
+        "`python -c 'import torch; print(torch.version.cuda)'`, which must not be None. Otherwise give "
+        "trainer.devices=N, or trainer=cpu."
+    )
 
 
 def _meet(strategy: Strategy, signals: StopSignals) -> None:

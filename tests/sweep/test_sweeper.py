@@ -127,6 +127,16 @@ def test_what_is_optimised_must_be_measured() -> None:
         check_monitor(composed("experiment=quickstart", "sweep=optuna", "monitor=null"))
 
 
+@pytest.mark.parametrize("method", ["clip_lit", "clip_restorex"])
+def test_a_metric_of_the_end_needs_something_that_measures_there(method: str) -> None:
+    """The spaces that come with Relit leave the test photographs alone."""
+    experiment = {"clip_lit": "clip_lit", "clip_restorex": "clip_restorex_lcdp"}[method]
+    given = [f"experiment={experiment}", "monitor=psnr"]
+    with pytest.raises(ConfigurationError, match=r"save_weights.*sweep=optuna, which keeps"):
+        check_monitor(composed(*given, f"sweep=optuna_{method}"))
+    assert check_monitor(composed(*given, "sweep=optuna")) == "psnr"
+
+
 def test_workers_agree_on_what_is_not_searched() -> None:
     given = ["experiment=quickstart", "sweep=optuna"]
     searched = ["stage.enhancement.module.optimizer.lr", "data.size", "+trainer.gradient_clip_val"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from relit.plan import expand_plan
 from relit.run_settings import binding_settings
 from relit.stage_checks import is_int
 from relit.sweep.trial import STUDY, TRIAL, database
-from relit.targets import near
+from relit.targets import near, resolve_target
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -225,7 +226,8 @@ def check_monitor(config: DictConfig) -> str:
     """The name of what is optimised, if a run can measure it.
 
     Raises:
-        ConfigurationError: none is named, or it is a validation metric and no stage is validated.
+        ConfigurationError: none is named, it is a validation metric and no stage is validated, or it is
+            one of the end and nothing measures there.
     """
     monitor = config.monitor
     if monitor is None:
@@ -240,7 +242,18 @@ def check_monitor(config: DictConfig) -> str:
                 f"monitor={monitor} is measured by validations, and no stage of the plan has one: set "
                 "validate_every to at most as many steps as a stage has."
             )
+    elif not any(map(_may_measure, at_the_end := [str(node["_target_"]) for node in config.finish or ()])):
+        raise ConfigurationError(
+            f"monitor={monitor} would be measured at a run's end, and finish={at_the_end} measures nothing. "
+            f"Set monitor={VALIDATION}/..., or sweep=optuna, which keeps the experiment's finish, with a "
+            "space of your own."
+        )
     return str(monitor)
+
+
+def _may_measure(target: str) -> bool:
+    """Whether what ``finish`` names may return metrics: all but what is annotated to return nothing."""
+    return inspect.signature(resolve_target(target)).return_annotation not in (None, "None")
 
 
 def common_settings(config: DictConfig, searched: Iterable[str]) -> dict[str, Any]:
