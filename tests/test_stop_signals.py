@@ -148,7 +148,7 @@ def test_submitit_is_the_only_one_to_queue_again_what_it_started(slurm: Path) ->
 
 def test_in_the_last_step_of_a_stage_the_stage_is_recorded(tmp_path: Path, whole: Weights) -> None:
     cfg = struck(tmp_path / "run", "SIGTERM", at=12)
-    with pytest.raises(Stopped, match="the end of stage second"):
+    with pytest.raises(Stopped, match="ends after stage second"):
         run_stages(cfg)
     assert [stage.name for stage in read_state(tmp_path / "run").finished] == ["first", "second"]
     assert_equal(final_weights(tmp_path / "run"), whole)

@@ -99,6 +99,13 @@ def test_mistakes_give_one_message_and_status_2(
     assert [path.name for path in left] in ([], ["multirun.yaml"])
 
 
+def test_missing_photographs_are_told_before_a_clip_is_fetched(tmp_path: Path) -> None:
+    clip = f"clip.prior.pretrained={tmp_path / 'no_clip.pt'}"
+    said = train("experiment=clip_restorex_lcdp", "data.root=nowhere", clip, cwd=tmp_path, check=2).said
+    assert "data.root: nowhere does not exist" in said
+    assert "no_clip" not in said
+
+
 @pytest.mark.parametrize(
     ("interrupt", "mode"),
     [("RuntimeError", []), pytest.param("ValueError", ["-m"], marks=pytest.mark.slow)],

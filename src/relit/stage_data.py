@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
+from relit.data.datamodule import PhotoData
 from relit.instantiation import build
 
 BATCH_KEYS = frozenset({"augment", "batch_size", "crop", "images", "num_workers"})
@@ -42,6 +43,12 @@ class StageData:
                 built.share(first)
             self._built[key] = built
         return self._built[key]
+
+    def load(self, stage: Mapping[str, Any]) -> None:
+        """Load the photographs of a ``stage`` now, where they can be loaded before there is a trainer."""
+        datamodule = self.of(stage)
+        if isinstance(datamodule, PhotoData):
+            datamodule.setup("fit")
 
     def _node_of(self, stage: Mapping[str, Any]) -> dict[str, Any]:
         return {**self.node, **(stage.get("data") or {})}

@@ -85,7 +85,11 @@ def _open_and_run(
         with signals.explaining_losses(), losses_named():
             state = open_on_all_ranks(strategy, lock, run_dir, config)
             logger = open_logger(config, run_dir, state)
-            clip, data = build_clips(config.get("clip") or {}), StageData(config["data"])
+            data = StageData(config["data"])
+            if config["train"] and len(state.finished) < len(plan):
+                # before a CLIP is fetched: a wrong path is told at once
+                data.load(config["stage"][plan[len(state.finished)].name])
+            clip = build_clips(config.get("clip") or {})
             run = Run(config, run_dir, plan, state, strategy, logger, signals, clip, data, trial)
             return _train_and_finish(run) if config["train"] else finish_run(run, *weights_to_evaluate(run))
     except BaseException as error:
@@ -131,4 +135,4 @@ def _leave_if_asked(run: Run) -> None:
     number = run.signals.agreed(run.strategy)
     if number is not None:
         done = run.state.finished
-        raise Stopped(number, f"the end of stage {done[-1].name}" if done else "the beginning of the run")
+        raise Stopped(number, f"stage {done[-1].name}" if done else "the beginning of the run")
