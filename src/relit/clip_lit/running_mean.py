@@ -1,7 +1,7 @@
 """Means of windows by sums of sums: a window of 9 pixels takes four additions in each direction.
 
-The same as :func:`relit.clip_lit.guided.box_mean` up to rounding, in a fifth of its time or less on CPU. Exported
-it would be many operators, so what is exported, and training with it, keeps the other.
+The same as :func:`relit.clip_lit.guided.box_mean` up to rounding, in a fifth of its time or less on CPU.
+Exported it would be many operators, so what is exported, and training with it, keeps the other.
 """
 
 from __future__ import annotations
