@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from relit.clip_lit.guided import guided_upsampling, seen
-from relit.clip_lit.network import IlluminationNetwork, enhance
+from relit.clip_lit.network import IlluminationNetwork
+from relit.clip_lit.strips import enhance_in_strips
 from relit.clip_lit.tiled import enhance_any_size
 
 LONG_SIDE = 384
@@ -35,4 +35,4 @@ def enhance_fast(network: IlluminationNetwork, photo: Tensor) -> Tensor:
     # a border can't be reflected at a single pixel
     size = [max(2, round(side * reduction)) for side in (height, width)]
     reduced = F.interpolate(photo, size, mode="bilinear", antialias=True)
-    return enhance(photo, guided_upsampling(network(reduced), seen(reduced), seen(photo)))
+    return enhance_in_strips(photo, reduced, network(reduced))

@@ -17,7 +17,7 @@ ones a comes out too small, and the full photograph's finest detail enters the m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -54,9 +54,15 @@ def map_of_reduced(
         I_i, (B, 1, H, W), within the range of the small map.
     """
     height, width = photos.shape[-2:]
-    rows, columns = (max(-side % (scale * multiple), 2 * scale - side) for side in (height, width))
+    rows, columns = padding_of_reduced((height, width), scale, multiple)
     whole = F.pad(photos, (0, columns, 0, rows), mode="replicate") if rows or columns else photos
     return map_of_multiples(whole, scale, illumination)[..., :height, :width]
+
+
+def padding_of_reduced(size: Sequence[int], scale: int, multiple: int) -> tuple[int, int]:
+    """How many rows and columns :func:`map_of_reduced` adds to photographs of ``size``, (H, W)."""
+    rows, columns = (max(-side % (scale * multiple), 2 * scale - side) for side in size)
+    return rows, columns
 
 
 def map_of_multiples(whole: Tensor, scale: int, illumination: Callable[[Tensor], Tensor]) -> Tensor:
@@ -67,8 +73,14 @@ def map_of_multiples(whole: Tensor, scale: int, illumination: Callable[[Tensor],
 
 def seen(photo: Tensor) -> Tensor:
     """(B, 3, H, W) to the blurred luminance that guides the map, (B, 1, H, W)."""
-    red, green, blue = (weight * channel for weight, channel in zip(LUMA, photo.split(1, dim=1), strict=True))
-    return box_mean(red + green + blue, BLUR)
+    return box_mean(luminance(photo), BLUR)
+
+
+def luminance(photo: Tensor) -> Tensor:
+    """(B, 3, H, W) to (B, 1, H, W)."""
+    red, green, blue = photo.split(1, dim=1)
+    # what is scaled while it is added needs no tensor of its own
+    return (LUMA[0] * red).add(green, alpha=LUMA[1]).add(blue, alpha=LUMA[2])
 
 
 def guided_upsampling(
@@ -97,7 +109,20 @@ def guided_upsampling(
     return upsampled.clamp_(small.amin((1, 2, 3), keepdim=True), small.amax((1, 2, 3), keepdim=True))
 
 
-def linear_model(target: Tensor, guide: Tensor, radius: int, eps: float) -> tuple[Tensor, Tensor]:
+def box_mean(x: Tensor, radius: int) -> Tensor:
+    """The mean of each pixel's window of 2 ``radius`` + 1 pixels a side, as far as it lies in ``x``."""
+    for kernel, padding in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
+        x = F.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
+    return x
+
+
+def linear_model(
+    target: Tensor,
+    guide: Tensor,
+    radius: int,
+    eps: float,
+    mean: Callable[[Tensor, int], Tensor] = box_mean,
+) -> tuple[Tensor, Tensor]:
     """a and b of the guided filter, averaged over the windows that a pixel lies in.
 
     Args:
@@ -105,6 +130,7 @@ def linear_model(target: Tensor, guide: Tensor, radius: int, eps: float) -> tupl
         guide: I, (B, 1, H, W).
         radius: of a window, which has 2 ``radius`` + 1 pixels a side.
         eps: the weight of a^2.
+        mean: :func:`box_mean`, or what computes the same.
 
     Returns:
         a and b, (B, 1, H, W).
@@ -112,16 +138,9 @@ def linear_model(target: Tensor, guide: Tensor, radius: int, eps: float) -> tupl
     # about their means, for covariances of flat windows are differences of nearly equal numbers
     centre, guide_centre = (x.mean((2, 3), keepdim=True) for x in (target, guide))
     target, guide = target - centre, guide - guide_centre
-    mean_target, mean_guide = box_mean(target, radius), box_mean(guide, radius)
-    covariance = box_mean(guide * target, radius) - mean_guide * mean_target
-    variance = box_mean(guide.square(), radius) - mean_guide.square()
+    mean_target, mean_guide = mean(target, radius), mean(guide, radius)
+    covariance = mean(guide * target, radius) - mean_guide * mean_target
+    variance = mean(guide.square(), radius) - mean_guide.square()
     slope = covariance / (variance + eps)
     offset = mean_target - slope * (mean_guide + guide_centre) + centre
-    return box_mean(slope, radius), box_mean(offset, radius)
-
-
-def box_mean(x: Tensor, radius: int) -> Tensor:
-    """The mean of each pixel's window of 2 ``radius`` + 1 pixels a side, as far as it lies in ``x``."""
-    for kernel, padding in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
-        x = F.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
-    return x
+    return mean(slope, radius), mean(offset, radius)

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from relit.clip_lit.guided import map_of_reduced
 from relit.errors import ConfigurationError
 
+FLOOR = 1e-4
+"""The least illumination, far below 1/255: 8-bit pixels above black saturate there anyway."""
+
 _SLOPE = 0.2
 
 
-def enhance(image: Tensor, illumination: Tensor, floor: float = 1e-4) -> Tensor:
+def enhance(image: Tensor, illumination: Tensor, floor: float = FLOOR) -> Tensor:
     """Remove the illumination: I_t = clamp(I_b / I_i, 0, 1).
 
     The released code divides by ``map + 1e-9``. Above ``floor`` this is the same; below it the map counts as
@@ -28,14 +31,19 @@ def enhance(image: Tensor, illumination: Tensor, floor: float = 1e-4) -> Tensor:
     Args:
         image: I_b, (B, 3, H, W) in [0, 1].
         illumination: I_i, (B, 1, H, W), >= 0.
-        floor: the least illumination, far below 1/255: 8-bit pixels above black saturate there anyway.
+        floor: the least illumination.
 
     Returns:
         I_t, (B, 3, H, W) in [0, 1].
     """
+    return (image / divisor(illumination, floor)).clamp(0, 1)
+
+
+def divisor(illumination: Tensor, floor: float = FLOOR) -> Tensor:
+    """What :func:`enhance` divides by, of the shape of ``illumination``."""
     # in float32 also under autocast: bfloat16 would round a map near 1 by 0.4 %
     accurate = torch.promote_types(illumination.dtype, torch.float32)
-    return (image / (illumination.to(accurate).clamp(min=floor) + 1e-9)).clamp(0, 1)
+    return illumination.to(accurate).clamp(min=floor) + 1e-9
 
 
 class IlluminationNetwork(nn.Module):

@@ -81,9 +81,19 @@ def _pooled(network: ResidualPPM, photo: Tensor, side: int) -> tuple[list[Tensor
         # in half precision the sums over a photograph would be lost
         with torch.autocast(photo.device.type, enabled=False):
             for level, (vertical, horizontal) in enumerate(shares):
-                share = vertical[:, rows] @ features.to(vertical.dtype) @ horizontal[:, columns].T
+                share = _weighted(features.to(vertical.dtype), vertical[:, rows], horizontal[:, columns])
                 averages[level] = averages[level] + share
     return averages, kept
+
+
+def _weighted(features: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+    """Sums of features (B, C, h, w) by weights (bins, h) and (bins, w): (B, C, bins, bins).
+
+    Channels stay last, as they lie in memory: a product in another order would copy the features first.
+    """
+    width = features.shape[-1]
+    rows = vertical @ features.permute(0, 2, 3, 1).flatten(2)
+    return (horizontal @ rows.unflatten(2, (width, -1))).permute(0, 3, 1, 2)
 
 
 def _bytes_of(features: Tensor, size: Sequence[int]) -> int:

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from relit.clip_lit.guided import map_of_reduced
 from relit.clip_lit.network import IlluminationNetwork, ResidualPPM, UNet, enhance
 from relit.clip_lit.pyramid_tiles import map_of_residual_ppm
+from relit.clip_lit.strips import enhance_at_scale
 from relit.clip_lit.tiles import Index, rounded_up, tiles
 
 SIDE = 512
-"""Of a tile. A photograph without a longer side is computed whole. A larger one takes longer whole than in
-tiles on CPU."""
+"""Of a tile. A photograph of no more pixels is computed whole. A larger one takes longer whole than in tiles
+on CPU."""
 
 SIDE_ON_GPU = 1024
 """Of a tile on any other device, where a tile must be worth its launches."""
@@ -35,23 +35,22 @@ def enhance_any_size(network: IlluminationNetwork, photo: Tensor, side: int | No
     Args:
         network: left as it is.
         photo: I_b, (B, 3, H, W) in [0, 1].
-        side: of a tile in pixels; None takes one that suits the device. Photographs without a longer side are
-            computed whole.
+        side: of a tile in pixels; None takes one that suits the device. The network sees photographs of no
+            more pixels than such a tile whole.
 
     Returns:
         I_t, (B, 3, H, W) in [0, 1].
     """
+    if side is None:
+        side = SIDE if photo.device.type == "cpu" else SIDE_ON_GPU
+    if network.illumination_scale > 1:
+        small_map = partial(_whole_map, network, side=side)
+        return enhance_at_scale(photo, network.illumination_scale, small_map, network.multiple)
     height, width = photo.shape[-2:]
     if min(height, width) == 1:  # a border can't be reflected at a single pixel
         photo = F.pad(photo, (0, int(width == 1), 0, int(height == 1)), mode="replicate")
-    if side is None:
-        side = SIDE if photo.device.type == "cpu" else SIDE_ON_GPU
-    if max(height, width) <= side:
+    if height * width <= side**2:
         return enhance(photo, network(photo))[..., :height, :width]
-    if network.illumination_scale > 1:
-        small_map = partial(_whole_map, network, side=side)
-        illumination = map_of_reduced(photo, network.illumination_scale, small_map, network.multiple)
-        return enhance(photo, illumination)[..., :height, :width]
     # no whole map beside the result
     result = torch.empty_like(photo)
     for place, illumination in tiled_map(network, photo, side):
@@ -60,8 +59,8 @@ def enhance_any_size(network: IlluminationNetwork, photo: Tensor, side: int | No
 
 
 def _whole_map(network: IlluminationNetwork, small: Tensor, side: int) -> Tensor:
-    """``network.illumination(small)``, (B, 1, h, w), in tiles where it is large."""
-    if max(small.shape[-2:]) <= side:
+    """``network.illumination(small)``, (B, 1, h, w), in tiles where it has more pixels than one."""
+    if small.shape[-2] * small.shape[-1] <= side**2:
         return network.illumination(small)
     whole = small.new_empty(small.shape[0], 1, *small.shape[-2:])
     for place, illumination in tiled_map(network, small, side):
