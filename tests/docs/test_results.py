@@ -13,9 +13,9 @@ from PIL import Image
 PAGE = MarkdownPage("docs/RESULTS.md")
 
 
-def printed_by_the_page(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
-    """Rows that the block on fixed curves prints in the working directory."""
-    (block,) = [block.text for block in PAGE.blocks if block.language == "python"]
+def printed_by_the_page(capsys: pytest.CaptureFixture[str], data: str = "SICEV2") -> list[list[str]]:
+    """Rows that the block on fixed curves of ``data`` prints in the working directory."""
+    (block,) = [block.text for block in PAGE.blocks if block.language == "python" and data in block.text]
     exec(compile(block, PAGE.name, "exec"), {})
     return [
         [cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()
@@ -52,3 +52,8 @@ def test_the_table_of_fixed_curves_is_what_they_give(
 ) -> None:
     monkeypatch.chdir(shared / "photos")
     assert printed_by_the_page(capsys) == PAGE.table("gamma")
+
+
+@pytest.mark.slow
+def test_the_table_of_curves_on_the_sample_is_what_they_give(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed_by_the_page(capsys, "SamplePhotos") == PAGE.table("nothing learned")
