@@ -64,7 +64,7 @@ FIGURES: dict[str, Known] = {
         several=True,
         options=("photos",),
     ),
-    "illumination": Known("illumination maps over their photographs", CLIP_LIT, options=("photos",)),
+    "illumination": Known("illumination maps beside their photographs", CLIP_LIT, options=("photos",)),
     "blocks": Known(
         "Fig. 5: results of runs with priors of other blocks side by side",
         CLIP_RESTOREX,
