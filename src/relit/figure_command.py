@@ -61,6 +61,6 @@ def _figure(options: argparse.Namespace) -> None:
     check_writable(options.output)
     figure = draw(options.name, options.runs, photos=options.photos, imagenet=options.imagenet)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=130)
+    figure.savefig(buffer, format=kind, dpi=130, bbox_inches="tight")  # with its foot
     atomic_write(options.output, buffer.getvalue())
     print(options.output)

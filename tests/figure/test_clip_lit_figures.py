@@ -27,6 +27,7 @@ from relit.figure.relevance import relevance
 from relit.figure.rounds import rounds
 from relit.figure.scores import scores
 from relit.keyed import keyed_generator
+from relit.weights import read_weights, write_weights
 
 PHOTOS = [f"{scene}-{k}" for scene in ("chelsea", "china", "motorcycle") for k in range(4)]
 
@@ -107,15 +108,20 @@ def _rgb(colour: str) -> tuple[float, ...]:
     return to_rgb(colour)
 
 
-def test_points_are_the_scores_of_all_test_photographs(
+def test_points_are_the_scores_of_all_test_photographs_and_copies_count_once(
     run: Path, clip: FrozenClip, data: SamplePhotos, learned: Tensor
 ) -> None:
+    """Four inputs of a scene have one reference."""
     figure = distribution(run)
-    assert figure.get_supxlabel() == "score of the positive prompt (12 test pairs)"
+    assert figure.get_supxlabel() == "score of the positive prompt (12 test pairs, each photograph once)"
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["backlit (12)", "well lit (3)"]
     columns = [learned, clip.encode_text(["dark", "well-lit"])]
     for text, panel in zip(columns, figure.axes[2:], strict=True):
-        for points, kind in zip(panel.collections, ("input", "reference"), strict=True):
-            expected = [positive(clip, text, pixels(data, name, kind)) for name in PHOTOS]
+        shown = zip(panel.collections, ("input", "reference"), (PHOTOS, PHOTOS[::4]), strict=True)
+        for points, kind, names in shown:
+            expected = [positive(clip, text, pixels(data, name, kind)) for name in names]
             assert np.asarray(points.get_offsets())[:, 0] == pytest.approx(expected, abs=1e-4)
 
 
@@ -138,7 +144,7 @@ def test_curves_are_the_scores_of_each_scene_at_each_level(
 ) -> None:
     """Four inputs of a scene have one reference, which counts once."""
     *pictures, curves = luminance(run).axes
-    assert [panel.get_title() for panel in pictures] == ["-4 EV", "-3 EV", "-2 EV", "-1 EV", "0 EV"]
+    assert [panel.get_title() for panel in pictures] == ["-2.0 EV", "-1.5 EV", "-1.0 EV", "-0.5 EV", "0 EV"]
     ladders = [
         exposed(pixels(data, f"{scene}-0", "reference"), LEVELS)
         for scene in ("chelsea", "china", "motorcycle")
@@ -152,20 +158,34 @@ def test_curves_are_the_scores_of_each_scene_at_each_level(
 
 
 def test_maps_lie_between_a_photograph_and_its_result(run: Path, data: SamplePhotos) -> None:
+    from matplotlib import colormaps
+
     figure = illumination(run, ["china-2"])
     image = pixels(data, "china-2", "input")
     with torch.no_grad():
         found = enhancer("6-tuning")(image)
     assert np.allclose(drawn(figure, 0, 0, 3), as_shown(image), atol=1e-6)
     assert np.allclose(drawn(figure, 0, 2, 3), as_shown(enhanced("6-tuning", image)), atol=1e-5)
-    assert figure.axes[1].get_xlabel() == f"{found.min():.2f} to {found.max():.2f}"
-    from matplotlib import colormaps
-
     low, high = float(found.min()), float(found.max())
-    assert high - low > 0.01
-    colours = colormaps["inferno"](((found - low) / (high - low))[0, 0].numpy())[..., :3]
-    grey = as_shown(image).mean(axis=2, keepdims=True)
-    assert np.allclose(drawn(figure, 0, 1, 3), 0.35 * grey + 0.65 * colours, atol=0.01)
+    assert figure.axes[1].get_title() == f"map {low:.2f} to {high:.2f}"
+    assert high > low + 0.01
+    colours = colormaps["inferno"]((found / max(1, high))[0, 0].numpy())[..., :3]
+    assert np.allclose(drawn(figure, 0, 1, 3), colours, atol=0.01)
+    assert figure.axes[-1].get_ylim() == pytest.approx((0, max(1, high)))
+
+
+def test_the_colours_of_maps_reach_beyond_one_where_a_map_does(tmp_path: Path, data: SamplePhotos) -> None:
+    """One number, one colour: a map's colours are the same whatever the maps around it."""
+    run = lit_run(tmp_path / "run")
+    file = run / "stages" / "6-tuning" / "weights.safetensors"
+    weights, metadata = read_weights(file)
+    name = next(key for key in reversed(weights["enhancer"]) if key.endswith("bias"))
+    weights["enhancer"][name] += 1.0
+    write_weights(file, weights, metadata)
+    figure = illumination(run, ["china-2"])
+    highest = float(figure.axes[1].get_title().split()[-1])
+    assert highest > 1
+    assert figure.axes[-1].get_ylim() == pytest.approx((0, highest), abs=0.005)
 
 
 def test_rounds_show_what_the_enhancer_of_each_gives(run: Path, data: SamplePhotos) -> None:
@@ -245,7 +265,7 @@ def test_without_references_well_lit_photographs_stand_in_for_them(
         *("chelsea-0", "other-chelsea-0", "china-0", "other-china-0")
     ]
     label = distribution(run).get_supxlabel()
-    assert "(3 backlit training photographs, 3 well-lit training photographs)" in label
+    assert "(3 backlit training photographs, 3 well-lit training photographs, each once)" in label
     assert "thin lines: 3 photographs" in luminance(run).axes[-1].get_xlabel()
     heads = [panel.get_title() for panel in rounds(run).axes[:4]]
     assert heads == ["input", "round 0", "round 1", "round 2"]

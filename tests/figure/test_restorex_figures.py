@@ -12,7 +12,7 @@ from restorex_run import restorex_run
 from safetensors.torch import save_file
 from torch import Tensor
 
-from relit import load
+from relit import imagenet, load
 from relit.clip_loading import load_clip
 from relit.errors import ConfigurationError
 from relit.figure import distance as distance_module
@@ -104,9 +104,28 @@ def test_lines_are_the_distances_of_each_block_and_tower(
 
 
 def test_without_imagenets_weights_nothing_is_drawn_but_where_they_are_not_wanted(run: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"random weights would say nothing.*--imagenet none"):
+    with pytest.raises(ConfigurationError, match=r"'no/such/file\.safetensors' is neither a file nor"):
         distance(run, "no/such/file.safetensors")
     assert len(distance(run, "none").axes) == 1
+
+
+@pytest.mark.parametrize("weights", ["missing", "damaged", "out of reach"])
+def test_the_remedy_for_missing_imagenet_weights_is_an_option_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise OSError("no network\nof any kind")
+
+    monkeypatch.setattr(imagenet, "check_reach", unreachable)
+    if weights == "damaged":  # a small network is built to read it
+        monkeypatch.setattr(distance_module, "_MODEL", "vit_tiny_patch16_224")
+    (tmp_path / "damaged").write_bytes(b"no weights")
+    with pytest.raises(ConfigurationError) as caught:
+        distance(tmp_path, None if weights == "out of reach" else str(tmp_path / weights))
+    said = str(caught.value)
+    assert said.splitlines()[1].startswith("One with random weights would say nothing.")
+    assert said.endswith("with --imagenet FILE, or leave it out with --imagenet none.")
+    assert "clip.prior" not in said
 
 
 def test_a_run_without_a_clip_for_priors_is_told(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from written_run import written_run
 
-from relit.figure.losses import running_mean
+from relit.curves import running_mean
 from relit.report.axis import Axis
 from relit.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, charts_of
 from relit.report.run import Run, read_run

@@ -42,8 +42,8 @@ def distance(run: Path, imagenet: str | None = None) -> Figure:
 
     Args:
         run: a run of CLIP-RestoreX.
-        imagenet: file with the weights of timm's ``vit_base_patch32_224``, as for ``clip.prior.pretrained``;
-            None fetches them; ``none`` leaves that tower out.
+        imagenet: file with the weights of timm's ``vit_base_patch32_224``; None fetches them; ``none``
+            leaves that tower out.
 
     Raises:
         ConfigurationError: no ImageNet weights are at hand (untrained ones would say nothing), the run has
@@ -96,9 +96,12 @@ def _imagenet(weights: str | None) -> FrozenTower | None:
     try:
         tower = load_imagenet_vit(_MODEL) if weights is None else load_imagenet_vit(_MODEL, weights)
     except ConfigurationError as error:
+        # its remedy, behind the first line, is that of a configuration
+        reason = str(error).splitlines()[0].removeprefix("clip: ")
         raise ConfigurationError(
-            f"the ImageNet ViT can't be loaded, and one with random weights would say nothing. Name the file "
-            f"of its weights with --imagenet FILE, or leave it out with --imagenet {NONE}.\n{error}"
+            f"the ImageNet ViT can't be loaded: {reason}\nOne with random weights would say nothing. Name a "
+            f"file of its weights, fetched where there is a network, with --imagenet FILE, or leave it out "
+            f"with --imagenet {NONE}."
         ) from error
     return checked(tower)
 

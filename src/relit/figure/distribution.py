@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relit.clip_lit.judging import Judge, ToJudge
+from relit.figure.copies import distinct
 from relit.figure.density import density
 from relit.figure.finished import open_finished
 from relit.figure.lit_photographs import photographs, well_lit
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from relit.run_context import RunContext
 
 _COLOURS = {"backlit": "tab:orange", "well lit": "tab:blue"}
+_PICTURES = {"backlit": "input", "well lit": "reference"}
+"""What the photographs of a kind are called in a pair."""
 
 Scores = dict[str, dict[str, list[float]]]
 """Of photographs, by kind of photograph and then by judge."""
@@ -31,7 +34,8 @@ def distribution(run: Path) -> Figure:
 
     Boxes show quartiles, their whiskers reach the outermost photographs. Backlit photographs are the inputs
     of the run's test set (else of validation, else those trained on), well-lit ones their references; where
-    there are none, the well-lit photographs held out, or trained on.
+    there are none, the well-lit photographs held out, or trained on. Copies, such as one reference of several
+    inputs, count once.
 
     Args:
         run: a run of CLIP-LIT.
@@ -60,25 +64,25 @@ def distribution(run: Path) -> Figure:
 
 
 def scores_of(context: RunContext, judges: Mapping[str, Judge]) -> tuple[Scores, str]:
-    """Every photograph's scores of the positive prompt, and what the photographs are."""
+    """Every photograph's scores of the positive prompt, copies left out, and what the photographs are."""
     pairs = photographs(context)
-    found: Scores = {kind: {name: [] for name in judges} for kind in _COLOURS}
-    _add(found, pairs, judges)
+    found = {kind: _scores(pairs, picture, judges) for kind, picture in _PICTURES.items()}
     if found["well lit"][next(iter(judges))]:
-        return found, f"{pairs.count} {pairs.data} pairs"
+        return found, f"{pairs.count} {pairs.data} pairs, each photograph once"
     others = well_lit(context)
-    _add(found, others, judges)
+    found["well lit"] = _scores(others, "reference", judges)
     what = pairs.data.partition(",")[0] if "photographs" in pairs.data else f"{pairs.data} inputs"
-    return found, f"{pairs.count} {what}, {others.count} {others.data}"
+    return found, f"{pairs.count} {what}, {others.count} {others.data}, each once"
 
 
-def _add(found: Scores, given: ToJudge, judges: Mapping[str, Judge]) -> None:
-    for place in range(given.count):
-        _, pictures = given.at(place)
-        for kind, picture in (("backlit", "input"), ("well lit", "reference")):
-            if picture in pictures:
-                for name, judge in judges.items():
-                    found[kind][name] += positive_score(judge, pictures[picture])
+def _scores(given: ToJudge, picture: str, judges: Mapping[str, Judge]) -> dict[str, list[float]]:
+    every = (given.at(place) for place in range(given.count))
+    wanted = ((name, pictures[picture]) for name, pictures in every if picture in pictures)
+    found: dict[str, list[float]] = {name: [] for name in judges}
+    for _, one in distinct(wanted):
+        for name, judge in judges.items():
+            found[name] += positive_score(judge, one)
+    return found
 
 
 def _densities(axes: Axes, values: Mapping[str, list[float]]) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from relit.data.synthesis import expose, quantise, to_linear, to_srgb
+from relit.figure.copies import distinct
 from relit.figure.finished import open_finished
 from relit.figure.lit_photographs import chosen, well_lit
 from relit.figure.pictures import WIDTH, row_heights, show, tighten
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
     from relit.run_context import RunContext
 
-LEVELS = (-4.0, -3.0, -2.0, -1.0, 0.0)
-"""Exposure in EV: light of the scene halved four times, up to the well-lit photograph itself."""
+LEVELS = (-2.0, -1.5, -1.0, -0.5, 0.0)
+"""Exposure in EV: from a quarter of the scene's light up to the well-lit photograph itself. Prompts that tell
+backlit from well lit change their mind within this range."""
 
 _PHOTOGRAPHS = 12
 
@@ -59,7 +61,7 @@ def luminance(run: Path, photos: Sequence[str] = ()) -> Figure:
     for place, ev in enumerate(LEVELS):
         panel = figure.add_subplot(grid[0, place])
         score = f"score {by_judge['learned prompts'][0, place]:.2f}"
-        head = f"{ev:+.0f} EV" if ev else "0 EV"
+        head = f"{ev:+.1f} EV" if ev else "0 EV"
         show(panel, ladders[0][place : place + 1], head, score, found[0][0] if place == 0 else "")
     _curves(figure.add_subplot(grid[1, :]), by_judge)
     return figure
@@ -80,18 +82,14 @@ def exposed(picture: Tensor, levels: Sequence[float]) -> Tensor:
 
 
 def _distinct(context: RunContext, photos: Sequence[str]) -> list[tuple[str, Tensor]]:
-    """Well-lit photographs, each once: a test set may have several inputs to one reference."""
+    """Well-lit photographs, each once."""
     pairs = chosen(context, photos, _PHOTOGRAPHS)
     found = [(name, pictures["reference"]) for name, pictures in pairs if "reference" in pictures]
     if not found:
         others = well_lit(context)
         pairs = [others.at(place) for place in range(min(_PHOTOGRAPHS, others.count))]
         found = [(name, pictures["reference"]) for name, pictures in pairs]
-    kept: list[tuple[str, Tensor]] = []
-    for name, picture in found:
-        if not any(torch.equal(picture, other) for _, other in kept):
-            kept.append((name, picture))
-    return kept
+    return list(distinct(found))
 
 
 def _curves(axes: Axes, by_judge: dict[str, np.ndarray]) -> None:

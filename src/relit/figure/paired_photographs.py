@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -12,6 +11,7 @@ from torch import Tensor
 from relit.clip_lit.judging import ToJudge
 from relit.clip_restorex.results import pairs_to_measure, pictures_of
 from relit.errors import ConfigurationError
+from relit.figure.copies import fingerprint
 
 if TYPE_CHECKING:
     from relit.data.paired import PairedPhotos
@@ -52,6 +52,6 @@ def training_scenes(context: RunContext) -> Iterator[tuple[int, Tensor, Tensor, 
     for place in range(len(pairs)):
         _, _, pictures = pictures_of(pairs, place, context.device)
         bad, good = pictures["input"], pictures["reference"]
-        key = hashlib.sha256(good.cpu().numpy().tobytes()).digest()
+        key = fingerprint(good)
         new = key not in scenes
         yield scenes.setdefault(key, len(scenes)), bad, good, new

@@ -17,6 +17,8 @@ from relit.errors import ConfigurationError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from relit.figure.foot import Measured
+
 CLIP_LIT, CLIP_RESTOREX = "CLIP-LIT", "CLIP-RestoreX"
 """Names of methods, as reports have them."""
 
@@ -30,12 +32,14 @@ class Known:
         method: whose runs it can be drawn of; None for any.
         several: whether it takes several runs.
         options: keywords of its function.
+        measured: what its numbers are, for the protocol at its foot; None where it shows none.
     """
 
     shows: str
     method: str | None = None
     several: bool = False
     options: tuple[str, ...] = ()
+    measured: Measured | None = None
 
 
 FIGURES: dict[str, Known] = {
@@ -44,32 +48,39 @@ FIGURES: dict[str, Known] = {
         "Fig. 2: scores of photographs under worded prompts and the learned ones",
         CLIP_LIT,
         options=("photos",),
+        measured="S",
     ),
     "relevance": Known(
         "Fig. 6: which regions the learned negative prompt answers to, round by round (ViT)",
         CLIP_LIT,
         options=("photos",),
     ),
-    "rounds": Known("Fig. 7: results round by round", CLIP_LIT, options=("photos",)),
+    "rounds": Known("Fig. 7: results round by round", CLIP_LIT, options=("photos",), measured="PSNR"),
     "luminance": Known(
-        "Fig. 10: scores of photographs that grow lighter step by step", CLIP_LIT, options=("photos",)
+        "Fig. 10: scores of photographs that grow lighter step by step",
+        CLIP_LIT,
+        options=("photos",),
+        measured="S",
     ),
     "distribution": Known(
         "Fig. 12: how scores of backlit and well-lit photographs are spread, learned and worded prompts",
         CLIP_LIT,
+        measured="S",
     ),
     "references": Known(
         "Fig. 13: results of runs with other references side by side",
         CLIP_LIT,
         several=True,
         options=("photos",),
+        measured="PSNR",
     ),
-    "illumination": Known("illumination maps over their photographs", CLIP_LIT, options=("photos",)),
+    "illumination": Known("illumination maps beside their photographs", CLIP_LIT, options=("photos",)),
     "blocks": Known(
         "Fig. 5: results of runs with priors of other blocks side by side",
         CLIP_RESTOREX,
         several=True,
         options=("photos",),
+        measured="PSNR",
     ),
     "tsne": Known("Fig. 6: t-SNE of CLIP's blocks, badly and normally exposed photographs", CLIP_RESTOREX),
     "distance": Known(
@@ -82,7 +93,7 @@ FIGURES: dict[str, Known] = {
 
 
 def draw(name: str, runs: Sequence[Path], **options: Any) -> Figure:
-    """Draw the figure ``name`` of ``runs``.
+    """Draw the figure ``name`` of ``runs``, with what it is of at its foot.
 
     Args:
         name: one of :data:`FIGURES`.
@@ -93,6 +104,8 @@ def draw(name: str, runs: Sequence[Path], **options: Any) -> Figure:
         ConfigurationError: too many runs, a run of another method, an option of another figure, or whatever
             the figure itself refuses.
     """
+    from relit.figure.foot import add_foot
+
     known = FIGURES[name]
     given = {key: value for key, value in options.items() if value is not None}
     for key in given.keys() - set(known.options):
@@ -110,7 +123,9 @@ def draw(name: str, runs: Sequence[Path], **options: Any) -> Figure:
         for run in runs:
             _check_method(name, known.method, run)
     function = getattr(import_module(f"relit.figure.{name}"), name)
-    return cast("Figure", function(runs if known.several else runs[0], **given))
+    figure = cast("Figure", function(runs if known.several else runs[0], **given))
+    add_foot(figure, runs, known.measured)
+    return figure
 
 
 def _flag(key: str) -> str:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-_LOG_FROM = 30
-"""Positive values whose extremes differ by more than this factor get a logarithmic axis."""
+from relit.curves import spans_decades
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Axis:
         whole: bool = False,
     ) -> None:
         low, high = min(values), max(values)
-        self.log = may_be_log and low > 0 and high > _LOG_FROM * low
+        self.log = may_be_log and spans_decades(values)
         if low == high:
             low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
         self.low, self.high, self.begin, self.end = low, high, begin, end

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from relit.figure.losses import running_mean
+from relit.curves import LINEAR, SMOOTHED_FROM, by_unit, pieces, running_mean, term
 from relit.logged import VALIDATION, Curve, by_stage
 from relit.measures import measure
 from relit.report.axis import Axis, Tick
@@ -18,11 +17,6 @@ LEFT, TOP, RIGHT, BOTTOM = 46, 10, 12, 24
 
 _POINTS = 200
 """A line is drawn by at most so many points."""
-_SMOOTHED_FROM = 20
-"""Points from which on a line shows the running mean: validations are few, and shown as they are."""
-
-_LINEAR = ("S", "psnr", "ssim", "accuracy")
-"""Units that are not drawn on a logarithmic axis, as losses may be."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +64,27 @@ def charts_of(runs: Sequence[tuple[str, Run]]) -> dict[str, list[Chart]]:
     """
     charts: dict[str, list[Chart]] = {}
     for stage, names in by_stage([run.curves for _, run in runs]).items():
-        drawn = _of_several(stage, names, runs) if len(runs) > 1 else _of_one(stage, names, runs[0][1])
+        drawn = _of_several(names, runs) if len(runs) > 1 else _of_one(names, runs[0][1])
         heading = "validation" if stage == VALIDATION else words(stage)
         charts[heading] = [_chart(title, curves, len(runs) > 1) for title, curves in drawn.items()]
     return charts
 
 
-def _of_one(stage: str, names: Sequence[str], run: Run) -> dict[str, list[_Curves]]:
-    """A colour for each term, the whole loss first; a term that is the whole loss is not drawn again."""
-    drawn: dict[str, list[_Curves]] = {}
-    whole = run.curves.get(f"{stage}/loss")
-    for name in sorted(names, key=lambda name: _term(name) != "loss"):
-        if _unit(name) == "loss" and _term(name) != "loss" and run.curves[name] == whole:
-            continue
-        of_unit = drawn.setdefault(_unit(name), [])
-        of_unit.append(_Curves(words(_term(name)), len(of_unit), _pieces(stage, name, run)))
-    return drawn
-
-
-def _of_several(
-    stage: str, names: Sequence[str], runs: Sequence[tuple[str, Run]]
-) -> dict[str, list[_Curves]]:
+def _of_one(names: Sequence[str], run: Run) -> dict[str, list[_Curves]]:
+    """A colour for each term."""
     return {
-        _term(name): [
-            _Curves(label, place, _pieces(stage, name, run))
+        unit: [
+            _Curves(words(term(name)), place, pieces(name, run.curves[name], run.boundaries))
+            for place, name in enumerate(of_unit)
+        ]
+        for unit, of_unit in by_unit(names, [run.curves]).items()
+    }
+
+
+def _of_several(names: Sequence[str], runs: Sequence[tuple[str, Run]]) -> dict[str, list[_Curves]]:
+    return {
+        term(name): [
+            _Curves(label, place, pieces(name, run.curves[name], run.boundaries))
             for place, (label, run) in enumerate(runs)
             if name in run.curves
         ]
@@ -101,23 +92,11 @@ def _of_several(
     }
 
 
-def _term(name: str) -> str:
-    return name.partition("/")[2]
-
-
-def _unit(name: str) -> str:
-    """What a term can share an axis with: losses with each other, S of all kinds of photographs."""
-    term = _term(name)
-    if term == "S" or term.startswith("S_"):
-        return "S"
-    return term if term in _LINEAR else "loss"
-
-
 def _chart(title: str, curves: Sequence[_Curves], compared: bool) -> Chart:
-    pieces = [piece for of_line in curves for piece in of_line.pieces]
-    x = Axis([step for piece in pieces for step in piece], LEFT, WIDTH - RIGHT, whole=True)
-    values = [value for piece in pieces for value in piece.values()]
-    y = Axis(values, HEIGHT - BOTTOM, TOP, may_be_log=title not in _LINEAR)
+    every = [piece for of_line in curves for piece in of_line.pieces]
+    x = Axis([step for piece in every for step in piece], LEFT, WIDTH - RIGHT, whole=True)
+    values = [value for piece in every for value in piece.values()]
+    y = Axis(values, HEIGHT - BOTTOM, TOP, may_be_log=title not in LINEAR)
     lines = tuple(_line(of_line, x, y, not compared) for of_line in curves)
     legend = compared or len(lines) > 1
     return Chart(words(measure(title).head), y.log, legend, lines, tuple(x.ticks()), tuple(y.ticks()))
@@ -125,20 +104,11 @@ def _chart(title: str, curves: Sequence[_Curves], compared: bool) -> Chart:
 
 def _line(curves: _Curves, x: Axis, y: Axis, faint: bool) -> Line:
     logged = tuple(_points(piece, x, y) for piece in curves.pieces)
-    if sum(map(len, curves.pieces)) < _SMOOTHED_FROM:
+    if sum(map(len, curves.pieces)) < SMOOTHED_FROM:
         return Line(curves.label, curves.colour, logged, ())
     means = (dict(zip(piece, running_mean(list(piece.values())), strict=True)) for piece in curves.pieces)
     smooth = tuple(_points(piece, x, y) for piece in means)
     return Line(curves.label, curves.colour, smooth, logged if faint else ())
-
-
-def _pieces(stage: str, name: str, run: Run) -> list[Curve]:
-    """The curve, cut where another stage began: in between, other things were trained."""
-    boundaries = () if stage == VALIDATION else run.boundaries
-    pieces: dict[int, Curve] = {}
-    for step, value in run.curves[name].items():
-        pieces.setdefault(bisect_right(boundaries, step), {})[step] = value
-    return list(pieces.values())
 
 
 def _points(curve: Curve, x: Axis, y: Axis) -> str:
