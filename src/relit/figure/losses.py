@@ -68,6 +68,8 @@ def _nothing(run: Run) -> str:
 
 
 def _panel(panel: Axes, unit: str, names: Sequence[str], runs: Sequence[Run]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for place, name in enumerate(names):
         colour, label = f"C{place}", term(name).replace("_", " ")
         for run in runs:
@@ -78,7 +80,7 @@ def _panel(panel: Axes, unit: str, names: Sequence[str], runs: Sequence[Run]) ->
     if unit not in LINEAR and spans_decades(values):
         panel.set_yscale("log")
     panel.set_ylabel(measure(unit).head)
-    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     panel.grid(alpha=0.3, which="both")
     if [term(name) for name in names] != [unit]:
         # beside the panel, where no line ends
