@@ -149,7 +149,7 @@ def test_curves_are_the_scores_of_each_scene_at_each_level(
         exposed(pixels(data, f"{scene}-0", "reference"), LEVELS)
         for scene in ("chelsea", "china", "motorcycle")
     ]
-    for panel, level in zip(pictures, ladders[0], strict=True):
+    for panel, level in zip(pictures, ladders[0][::2], strict=True):
         assert np.allclose(np.asarray(panel.get_images()[0].get_array()), as_shown(level[None]))
     lines = [np.asarray(line.get_ydata()) for line in curves.get_lines()[:4]]
     expected = [[positive(clip, learned, level[None]) for level in ladder] for ladder in ladders]

@@ -37,7 +37,7 @@ def add_foot(figure: Figure, runs: Sequence[Path], measured: Measured | None) ->
         said.append(_protocol(found[0], measured))
     lines = textwrap.wrap("  |  ".join(said), max(40, int(_LETTERS * figure.get_figwidth())))
     # below 0, for no layout leaves room for it
-    figure.text(0.005, -0.005, "\n".join(lines), fontsize=_SIZE, color="0.35", va="top", parse_math=False)
+    figure.text(0.005, -0.012, "\n".join(lines), fontsize=_SIZE, color="0.35", va="top", parse_math=False)
 
 
 def _protocol(run: Run, measured: Measured) -> str:

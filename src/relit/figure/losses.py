@@ -80,7 +80,7 @@ def _panel(panel: Axes, unit: str, names: Sequence[str], runs: Sequence[Run]) ->
     if unit not in LINEAR and spans_decades(values):
         panel.set_yscale("log")
     panel.set_ylabel(measure(unit).head)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     panel.grid(alpha=0.3, which="both")
     if [term(name) for name in names] != [unit]:
         # beside the panel, where no line ends

@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 
     from relit.run_context import RunContext
 
-LEVELS = (-2.0, -1.5, -1.0, -0.5, 0.0)
+LEVELS = (-2.0, -1.75, -1.5, -1.25, -1.0, -0.75, -0.5, -0.25, 0.0)
 """Exposure in EV: from a quarter of the scene's light up to the well-lit photograph itself. Prompts that tell
 backlit from well lit change their mind within this range."""
+
+PICTURED = LEVELS[::2]
+"""Those that stand above the curves as pictures."""
 
 _PHOTOGRAPHS = 12
 
 
 def luminance(run: Path, photos: Sequence[str] = ()) -> Figure:
-    """Above, a photograph at each level with its learned score; below, scores of several against EV.
+    """Above, a photograph every half stop with its learned score; below, scores of several against EV.
 
     The photographs are the references of the run's test set (where there are none, its well-lit ones), made
     darker in linear light: the scene stays the same, and only its luminance changes.
@@ -55,14 +58,14 @@ def luminance(run: Path, photos: Sequence[str] = ()) -> Figure:
         for name, judge in (("learned prompts", learned), (wording, worded))
     }
     height = 0.8 * row_heights([found[0][1]])[0]
-    figure = Figure(figsize=(0.8 * WIDTH * len(LEVELS), height + 3.0), layout="constrained")
+    figure = Figure(figsize=(0.8 * WIDTH * len(PICTURED), height + 3.0), layout="constrained")
     tighten(figure)
-    grid = figure.add_gridspec(2, len(LEVELS), height_ratios=(height, 3.0))
-    for place, ev in enumerate(LEVELS):
-        panel = figure.add_subplot(grid[0, place])
+    grid = figure.add_gridspec(2, len(PICTURED), height_ratios=(height, 3.0))
+    for column, ev in enumerate(PICTURED):
+        panel, place = figure.add_subplot(grid[0, column]), LEVELS.index(ev)
         score = f"score {by_judge['learned prompts'][0, place]:.2f}"
         head = f"{ev:+.1f} EV" if ev else "0 EV"
-        show(panel, ladders[0][place : place + 1], head, score, found[0][0] if place == 0 else "")
+        show(panel, ladders[0][place : place + 1], head, score, found[0][0] if column == 0 else "")
     _curves(figure.add_subplot(grid[1, :]), by_judge)
     return figure
 
@@ -101,7 +104,7 @@ def _curves(axes: Axes, by_judge: dict[str, np.ndarray]) -> None:
     axes.set(
         xlabel=f"exposure (EV; thin lines: {count} photographs, thick ones: their mean)",
         ylabel="score of the positive prompt",
-        xticks=LEVELS,
+        xticks=PICTURED,
         ylim=(-0.03, 1.03),
     )
     axes.grid(alpha=0.3)
