@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from relit.batch_norm_folding import fold_batch_norms
+from relit.clip import ClipIdentity, FrozenClip
+from relit.tiny_clip import architecture as tiny
 
 
 def used(network: nn.Module) -> nn.Module:
@@ -50,6 +52,36 @@ def test_features_and_gradients_of_a_clip_resnet_stay_up_to_rounding(resnet: nn.
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     for expected, found in zip(features_and_gradient(resnet), features_and_gradient(folded), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_frozen_clip_sees_by_folded_convolutions_what_its_network_saw() -> None:
+    model = tiny.build("tiny-ResNet")
+    used(model)
+    clip = FrozenClip(
+        copy.deepcopy(model),
+        tiny.tokenizer(),
+        ClipIdentity("tiny-ResNet", "random", ""),
+        tiny.IMAGE_MEAN,
+        tiny.IMAGE_STD,
+    )
+    layers = [layer for layer in clip.image_network.modules() if isinstance(layer, nn.Conv2d)]
+    assert layers
+    assert all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in layers)
+    images = torch.rand(2, 3, *clip.image_size, generator=torch.Generator().manual_seed(2))
+    expected = nn.functional.normalize(model.encode_image(clip.preprocess(images)), dim=-1)
+    torch.testing.assert_close(clip.encode_image(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_norm_that_is_more_than_a_norm_is_left_alone() -> None:
+    class WithActivation(nn.BatchNorm2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).relu()
+
+    network = used(nn.Sequential(nn.Conv2d(3, 4, 3), WithActivation(4)))
+    x = torch.rand(1, 3, 5, 5)
+    expected = network(x)
+    fold_batch_norms(network)
+    torch.testing.assert_close(network(x), expected)
 
 
 def test_what_is_frozen_stays_frozen(resnet: nn.Module) -> None:

@@ -20,6 +20,7 @@ def fold_batch_norms(network: nn.Module) -> None:
     """
     for module in list(network.modules()):
         for (name, layer), (norm_name, norm) in pairwise(list(module.named_children())):
-            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            # no subclass: timm's BatchNormAct2d is an activation, too
+            if type(layer) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
                 setattr(module, name, fuse_conv_bn_eval(layer, norm))
                 setattr(module, norm_name, nn.Identity())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from relit.batch_norm_folding import fold_batch_norms
 from relit.errors import ConfigurationError
 from relit.frozen_tower import FrozenTower
 
@@ -93,7 +94,8 @@ class FrozenClip(FrozenTower):
     """A CLIP that is only asked.
 
     Args:
-        model: an open_clip model with ``visual`` and a text tower.
+        model: an open_clip model with ``visual`` and a text tower. It belongs to this object from now on: a
+            ResNet loses its batch normalisations, so ask for its :class:`ClipIdentity` before.
         tokenizer: texts to tokens, int64 (P, context length); refuses a text that is too long.
         identity: what to write into weight files.
         mean: per-channel mean of CLIP's preprocessing.
@@ -113,7 +115,8 @@ class FrozenClip(FrozenTower):
         super().__init__(model, identity, mean, std, antialias)
         self.tokenizer = tokenizer
         if self.has_stages:
-            # convolutions of a ResNet take less time in this layout, which feature maps inherit
+            fold_batch_norms(self.image_network)
+            # convolutions take less time in this layout, which feature maps inherit
             self.image_network.to(memory_format=torch.channels_last)
 
     @property

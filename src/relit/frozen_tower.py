@@ -16,8 +16,6 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from relit.batch_norm_folding import fold_batch_norms
-
 if TYPE_CHECKING:
     from relit.clip import ClipIdentity
 
@@ -29,7 +27,7 @@ class FrozenTower(nn.Module, ABC):
     """A network that is only asked what it sees in images.
 
     Args:
-        model: the network; frozen here, and its batch normalisations folded.
+        model: the network; frozen here.
         identity: what to write into weight files.
         mean: per-channel mean of its preprocessing.
         std: per-channel standard deviation of its preprocessing.
@@ -50,7 +48,7 @@ class FrozenTower(nn.Module, ABC):
         antialias: bool = True,
     ) -> None:
         super().__init__()
-        fold_batch_norms(model.requires_grad_(False).eval())
+        model.requires_grad_(False).eval()
         object.__setattr__(self, "_model", model)
         self.identity, self.antialias = identity, antialias
         object.__setattr__(self, "_mean", torch.tensor(mean)[:, None, None])

@@ -1,8 +1,9 @@
 """Photographs divided by the map of a reduced one, some rows at a time.
 
 What :mod:`relit.clip_lit.guided` computes at full size is little work on much memory: blurred luminance, two
-upsampled coefficients, a line. For a strip of rows all that fits into the processor's cache, and no map of
-full size lies beside the result. Without gradients; training sees the whole map.
+upsampled coefficients, a line. For a strip of rows all that fits into the processor's cache. Beside the
+result lie the two coefficients at full height, but at the reduced width. Without gradients; training sees the
+whole map.
 """
 
 from __future__ import annotations
