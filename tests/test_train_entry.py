@@ -99,6 +99,12 @@ def test_mistakes_give_one_message_and_status_2(
     assert [path.name for path in left] in ([], ["multirun.yaml"])
 
 
+def test_a_network_that_can_not_be_built_is_told_before_the_first_stage(tmp_path: Path) -> None:
+    said = train("experiment=quickstart", "network.illumination_scale=0", cwd=tmp_path, check=2).said
+    assert "network.illumination_scale=0: expected a whole number from 1" in said
+    assert not list(tmp_path.glob("runs/*/stages"))
+
+
 def test_missing_photographs_are_told_before_a_clip_is_fetched(tmp_path: Path) -> None:
     clip = f"clip.prior.pretrained={tmp_path / 'no_clip.pt'}"
     said = train("experiment=clip_restorex_lcdp", "data.root=nowhere", clip, cwd=tmp_path, check=2).said

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from relit.atomic import atomic_write
 from relit.clip_roles import build_clips
+from relit.configured_network import build_network
 from relit.exit_status import exit_status
 from relit.loggers import RunLogger
 from relit.lost_process import losses_named
@@ -121,7 +122,9 @@ def _begin_sitting(run: Run) -> None:
 
 
 def _check_modules(run: Run) -> None:
-    """Let each stage's module refuse its settings now, not when its turn comes."""
+    """Let the network and each stage's module refuse their settings now, not when their turn comes."""
+    if run.config.get("network") is not None:
+        build_network(run.config)
     for planned in run.plan:
         settings = run.settings_of(planned)["module"]
         check = getattr(resolve_target(settings["_target_"]), "check", None)
