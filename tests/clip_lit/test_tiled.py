@@ -256,7 +256,10 @@ def test_a_tile_without_pixels_is_an_error() -> None:
 
 def test_a_network_of_unknown_halo_is_an_error() -> None:
     class Other(IlluminationNetwork):
-        pass
+        output = nn.Conv2d(3, 1, 3)
+
+        def illumination(self, x: Tensor) -> Tensor:
+            return self.output(x)
 
     with pytest.raises(TypeError, match="Other has no known halo"):
         next(tiled_map(Other(1.0), photos(8, 8), side=4))

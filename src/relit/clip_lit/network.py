@@ -7,6 +7,7 @@ I_t = I_b / I_i.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
 import torch
@@ -46,7 +47,7 @@ def divisor(illumination: Tensor, floor: float = FLOOR) -> Tensor:
     return illumination.to(accurate).clamp(min=floor) + 1e-9
 
 
-class IlluminationNetwork(nn.Module):
+class IlluminationNetwork(nn.Module, ABC):
     """A network from photos (B, 3, H, W) in [0, 1] to illumination maps (B, 1, H, W) >= 0.
 
     ``initial_map`` is what :func:`initialise` makes the first map (nearly) equal to: 1 starts at the
@@ -84,14 +85,14 @@ class IlluminationNetwork(nn.Module):
             return self.illumination(photos)
         return map_of_reduced(photos, self.illumination_scale, self.illumination, self.multiple)
 
+    @abstractmethod
     def illumination(self, x: Tensor) -> Tensor:
         """The map (B, 1, h, w) of photographs (B, 3, h, w), reduced already."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def output(self) -> nn.Conv2d:
         """The convolution that makes the map."""
-        raise NotImplementedError
 
 
 class SwitchedConv(nn.Conv2d):
