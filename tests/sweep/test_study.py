@@ -16,18 +16,16 @@ from optuna.trial import TrialState  # noqa: E402
 
 from relit.errors import ConfigurationError  # noqa: E402
 from relit.sweep.liveness import recover, signs_of_life  # noqa: E402
+from relit.sweep.storage import has_password, open_storage, shown  # noqa: E402
 from relit.sweep.study import (  # noqa: E402
     Standing,
     agree_on,
     ask,
     check_ranges,
-    has_password,
     last_trials,
-    open_storage,
     open_study,
     run_again,
     run_of,
-    shown,
     standing,
 )
 

@@ -25,7 +25,7 @@ def test_no_run_is_given_up_while_the_database_does_not_answer(
 def test_a_run_learns_that_it_is_another_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import optuna
 
-    from relit.sweep.study import open_storage
+    from relit.sweep.storage import open_storage
 
     url = f"sqlite:///{tmp_path}/study.db"
     study = optuna.create_study(study_name="study", storage=open_storage(url))

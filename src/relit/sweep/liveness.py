@@ -14,7 +14,7 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from relit.sweep.study import without_experimental_warnings
+from relit.sweep.storage import without_experimental_warnings
 
 log = logging.getLogger(__name__)
 

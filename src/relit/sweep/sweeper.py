@@ -121,7 +121,8 @@ def _agreed_study(
     config: DictConfig, settings: SweepSettings, space: SearchSpace
 ) -> tuple[Study, RDBStorage]:
     """The study as this worker sees it, and the opened storage; it and other workers want the same."""
-    from relit.sweep.study import agree_on, check_ranges, open_study, without_experimental_warnings
+    from relit.sweep.storage import without_experimental_warnings
+    from relit.sweep.study import agree_on, check_ranges, open_study
 
     with without_experimental_warnings():
         sampler = instantiate(settings.sampler, _convert_="all")
@@ -143,7 +144,7 @@ def _agreed_study(
 
 
 def _warn_of_password(sweeper: DictConfig) -> None:
-    from relit.sweep.study import has_password
+    from relit.sweep.storage import has_password
 
     written = sweeper.storage is not None and not OmegaConf.is_interpolation(sweeper, "storage")
     if written and has_password(sweeper.storage):

@@ -68,7 +68,7 @@ class StudyTrial:
         import optuna
         from hydra.utils import instantiate
 
-        from relit.sweep.study import open_storage
+        from relit.sweep.storage import open_storage
 
         study = optuna.load_study(
             study_name=os.environ[STUDY],
