@@ -164,13 +164,15 @@ def test_maps_lie_between_a_photograph_and_its_result(run: Path, data: SamplePho
     image = pixels(data, "china-2", "input")
     with torch.no_grad():
         found = enhancer("6-tuning")(image)
-    assert np.allclose(drawn(figure, 0, 0, 3), as_shown(image), atol=1e-6)
-    assert np.allclose(drawn(figure, 0, 2, 3), as_shown(enhanced("6-tuning", image)), atol=1e-5)
+    assert np.allclose(drawn(figure, 0, 0, 4), as_shown(image), atol=1e-6)
+    assert np.allclose(drawn(figure, 0, 3, 4), as_shown(enhanced("6-tuning", image)), atol=1e-5)
     low, high = float(found.min()), float(found.max())
     assert figure.axes[1].get_title() == f"map {low:.2f} to {high:.2f}"
     assert high > low + 0.01
     colours = colormaps["inferno"]((found / max(1, high))[0, 0].numpy())[..., :3]
-    assert np.allclose(drawn(figure, 0, 1, 3), colours, atol=0.01)
+    assert np.allclose(drawn(figure, 0, 1, 4), colours, atol=0.01)
+    grey = as_shown(image).mean(axis=2, keepdims=True)
+    assert np.allclose(drawn(figure, 0, 2, 4), 0.35 * grey + 0.65 * colours, atol=0.01)
     assert figure.axes[-1].get_ylim() == pytest.approx((0, max(1, high)))
 
 

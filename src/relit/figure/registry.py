@@ -74,7 +74,9 @@ FIGURES: dict[str, Known] = {
         options=("photos",),
         measured="PSNR",
     ),
-    "illumination": Known("illumination maps beside their photographs", CLIP_LIT, options=("photos",)),
+    "illumination": Known(
+        "illumination maps, alone and over their photographs", CLIP_LIT, options=("photos",)
+    ),
     "blocks": Known(
         "Fig. 5: results of runs with priors of other blocks side by side",
         CLIP_RESTOREX,
