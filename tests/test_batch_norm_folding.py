@@ -67,6 +67,8 @@ def test_a_frozen_clip_sees_by_folded_convolutions_what_its_network_saw() -> Non
     layers = [layer for layer in clip.image_network.modules() if isinstance(layer, nn.Conv2d)]
     assert layers
     assert all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in layers)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.visual.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in clip.image_network.modules())
     images = torch.rand(2, 3, *clip.image_size, generator=torch.Generator().manual_seed(2))
     expected = nn.functional.normalize(model.encode_image(clip.preprocess(images)), dim=-1)
     torch.testing.assert_close(clip.encode_image(images), expected, rtol=1e-4, atol=1e-5)
