@@ -401,3 +401,11 @@ def test_configuration_error_inside_a_constructor_comes_out_as_itself(tmp_path: 
     cfg = toy_config(tmp_path / "run", clip={"prompts": {"_target_": "toy_regression.refuse"}})
     with pytest.raises(ConfigurationError, match=r"clip\.pretrained: no such file"):
         run_stages(cfg)
+
+
+def test_settings_that_older_runs_lack_are_taken_for_what_they_are_by_default() -> None:
+    conf = Path(__file__).resolve().parents[1] / "conf"
+    files = [OmegaConf.load(conf / name) for name in ("train.yaml", "experiment/clip_lit.yaml")]
+    for key, value in ADDED.items():
+        defaults = [found for found in (OmegaConf.select(file, key) for file in files) if found is not None]
+        assert defaults == [value], key
