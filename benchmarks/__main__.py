@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.names) - set(BENCHMARKS):
         parser.error(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    if chosen.gpu and chosen.names:
+        parser.error("--gpu measures steps of its own; leave the names out")
     if chosen.gpu and not torch.cuda.is_available():
         parser.error("--gpu: PyTorch finds no CUDA device here")
     torch.set_num_threads(THREADS)

@@ -209,6 +209,13 @@ def test_each_measurement_is_appended_to_the_history(tmp_path: Path) -> None:
     assert first["measured"] <= second["measured"]
 
 
+def test_the_gpu_has_steps_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["--gpu", "start_up"])
+    assert exited.value.code == 2
+    assert "leave the names out" in capsys.readouterr().err
+
+
 def test_a_benchmark_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["start_up", "prompts"])
